@@ -1,0 +1,98 @@
+"""What a task is: a pure generator of items and a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+from rlm.errors import UsageError
+
+Split = Literal["train", "eval"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+SUITE_VERSION = 1
+"""Raised whenever any generator would make another document for the same cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters ``[start, end)`` of a document."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One document with one question.
+
+    Attributes:
+        task: the task's name.
+        document: exactly as many characters as were asked for.
+        question: what the model is asked.
+        gold: the expected answer; occurs in the document once per span.
+        spans: where the evidence stands, each span a whole sentence.
+        depth: realised depth of the first span, 0 (start) to 1 (end).
+        split: whose entities, values, templates and wordings were used.
+    """
+
+    task: str
+    document: str
+    question: str
+    gold: str
+    spans: tuple[Span, ...]
+    depth: float
+    split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How good an answer is.
+
+    Attributes:
+        exact: the answer is right.
+        graded: 0 to 1; equals `exact` for tasks with a single short answer.
+    """
+
+    exact: bool
+    graded: float
+
+
+class Task(Protocol):
+    """A family of items. Add one by writing a class like this and one pytest module.
+
+    Attributes:
+        name: used in cell ids and records.
+        depths: default depths in percent; empty for a task that has none.
+    """
+
+    name: str
+    depths: Sequence[int]
+
+    def generate(self, chars: int, depth: int | None, seed: int, *, split: Split = "eval") -> Item:
+        """Make one item; the same arguments give the same item on every platform.
+
+        Args:
+            chars: exact length of the document in characters.
+            depth: where the evidence stands, in percent of the document.
+            seed: 64 bits, from `cell_seed`.
+            split: ``train`` and ``eval`` share no entity, value, template or wording.
+
+        Raises:
+            UsageError: the document is too short for what the task puts into it.
+        """
+        ...
+
+    def score(self, item: Item, text: str) -> Scores:
+        """Judge an answer."""
+        ...
+
+
+def require_room(task: str, chars: int, needed: int) -> None:
+    """Raise `UsageError` when a document of `chars` characters cannot hold what `task` needs."""
+    if chars < needed:
+        raise UsageError(
+            f"a {task} document of {chars} characters is too short: it needs {needed}; "
+            "choose a larger length"
+        )

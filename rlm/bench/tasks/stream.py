@@ -1,0 +1,68 @@
+"""Seeded randomness that is the same on every platform and Python version.
+
+`random.Random.random` is the only method whose sequence Python promises to keep; everything here
+is built on it. Seeds come from SHA-256, so cells do not collide and do not depend on any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TypeVar
+
+from rlm.bench.tasks.base import SUITE_VERSION, Split
+
+T = TypeVar("T")
+
+EVAL_SHARE = 64
+"""Of 256 hash values, how many belong to the eval split."""
+
+
+def cell_seed(
+    suite_seed: int, split: Split, task: str, chars: int, depth: int | None, sample: int
+) -> int:
+    """The 64-bit seed of one cell's document."""
+    return _hash64("cell", SUITE_VERSION, suite_seed, split, task, chars, depth, sample)
+
+
+def split_of(name: str) -> Split:
+    """The split that a value or an entity belongs to, by its hash."""
+    first = hashlib.sha256(b"split:" + name.encode()).digest()[0]
+    return "eval" if first < EVAL_SHARE else "train"
+
+
+class Stream:
+    """A stream of draws; equal parts give equal streams."""
+
+    def __init__(self, *parts: object) -> None:
+        self.random: Callable[[], float] = Random(_hash64("stream", *parts)).random
+
+    def below(self, n: int) -> int:
+        """A whole number in ``[0, n)``."""
+        return int(self.random() * n)
+
+    def between(self, low: int, high: int) -> int:
+        """A whole number in ``[low, high]``."""
+        return low + self.below(high - low + 1)
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of `options`."""
+        return options[self.below(len(options))]
+
+    def sample(self, options: Sequence[T], k: int) -> list[T]:
+        """`k` different ones of `options`, in drawn order."""
+        pool = list(options)
+        return [pool.pop(self.below(len(pool))) for _ in range(k)]
+
+    def until(self, draw: Callable[[], str], split: Split, taken: set[str]) -> str:
+        """The first draw that belongs to `split` and is not in `taken`; it is added to `taken`."""
+        while True:
+            value = draw()
+            if value not in taken and split_of(value) == split:
+                taken.add(value)
+                return value
+
+
+def _hash64(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")

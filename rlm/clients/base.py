@@ -1,0 +1,59 @@
+"""What every client offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rlm.messages import Completion, Message, Options
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a record says about the model behind a client.
+
+    Attributes:
+        spec: the text given to `rlm.connect`.
+        digest: hash that names the weights (sha256 of the file, or the server's own digest).
+        window: the live window in tokens, ``None`` where the server does not say.
+        server: engine and version, such as ``xllamacpp 2026.10.11549``.
+        options: fixed settings that can change an answer.
+    """
+
+    spec: str
+    digest: str
+    window: int | None
+    server: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+class Client(Protocol):
+    """A model that chats. Synchronous and thread-safe."""
+
+    def info(self) -> ModelInfo:
+        """Describe the model; asks the server at most once.
+
+        Raises:
+            ClientError: the server cannot be asked.
+        """
+        ...
+
+    def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
+        """Answer the last message.
+
+        Raises:
+            PromptTooLong: the prompt does not fit the window.
+            ClientError: any other failure; see `rlm.errors`.
+        """
+        ...
+
+    def chat_batch(
+        self, batch: Sequence[Sequence[Message]], *, options: Options
+    ) -> list[Completion | Exception]:
+        """Answer several conversations, in order; a failed one's slot holds its exception."""
+        ...
+
+    def close(self) -> None:
+        """Release sockets and child processes. Idempotent."""
+        ...

@@ -1,0 +1,86 @@
+"""Every error this package raises on purpose.
+
+RLMError
+├── UsageError             a value that a person gave: the message names it and what exists
+├── ClientError            talking to a model failed
+│   ├── ServerUnreachable  nothing answers at the address; says which command would start it
+│   ├── ModelNotFound      the server is there, the model is not
+│   ├── PromptTooLong      the prompt does not fit the window (the server or the client refused it)
+│   ├── ProtocolError      the answer is not one: aborted, garbled, or swallowed on the way
+│   └── CallTimeout        no answer within the time allowed
+├── SandboxError           the sandbox could not start, or broke its own protocol
+├── CallRefused            a sub-call the host will not make; its text is told to the model
+├── BudgetExceeded         a `Budget` is spent
+└── RecordError            a run folder cannot be read or continued
+"""
+
+from __future__ import annotations
+
+
+class RLMError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class UsageError(RLMError):
+    """A value given by a person is not usable; the message names it and the remedy."""
+
+
+class ClientError(RLMError):
+    """A call to a model failed. Never scored as a wrong answer."""
+
+
+class ServerUnreachable(ClientError):
+    """No server answers at the address."""
+
+
+class ModelNotFound(ClientError):
+    """The server does not have the model."""
+
+
+class PromptTooLong(ClientError):
+    """The prompt does not fit the model's window.
+
+    Args:
+        message: what was refused and by whom.
+        prompt_tokens: tokens of the prompt, where they were counted.
+        window: the window in tokens, where it is known.
+    """
+
+    def __init__(
+        self, message: str, *, prompt_tokens: int | None = None, window: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.window = window
+
+
+class ProtocolError(ClientError):
+    """The server's answer is not an answer."""
+
+
+class CallTimeout(ClientError):
+    """The model gave no answer in the time allowed."""
+
+
+class SandboxError(RLMError):
+    """The sandbox could not be started, or spoke out of turn."""
+
+
+class CallRefused(RLMError):
+    """A sub-call the host refuses; becomes an exception inside the code cell."""
+
+
+class BudgetExceeded(RLMError):
+    """A `Budget` is spent.
+
+    Args:
+        resource: which one: ``calls``, ``tokens``, ``seconds`` or ``depth``.
+    """
+
+    def __init__(self, message: str, *, resource: str) -> None:
+        super().__init__(message)
+        self.resource = resource
+
+
+class RecordError(RLMError):
+    """A run folder is unreadable, or belongs to another model."""

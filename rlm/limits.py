@@ -1,0 +1,92 @@
+"""What one code cell may use (`SandboxLimits`) and what one run may spend (`Budget`)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from rlm.errors import BudgetExceeded
+from rlm.messages import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """Bounds on one code cell, enforced by the host.
+
+    Attributes:
+        seconds: wall time of one cell; the clock stands still while the host serves a call.
+        memory: bytes of address space beyond what the context itself takes.
+        output_chars: characters of output kept of one cell; the rest is counted, not kept.
+        calls: model calls one cell may make.
+        prompt_chars: characters of one sub-call's prompt.
+        batch: prompts in one `llm_query_batched`.
+    """
+
+    seconds: float = 10.0
+    memory: int = 512 * 2**20
+    output_chars: int = 100_000
+    calls: int = 256
+    prompt_chars: int = 1_000_000
+    batch: int = 256
+
+
+class Budget:
+    """What one run of the loop may spend, shared by every call below it. Thread-safe.
+
+    Args:
+        calls: model calls, root turns included; ``None`` is no bound, here and below.
+        tokens: prompt and completion tokens together.
+        seconds: wall time from the making of the budget.
+        depth: how deep `rlm_query` may nest; 1 means sub-calls only.
+    """
+
+    def __init__(
+        self,
+        *,
+        calls: int | None = None,
+        tokens: int | None = None,
+        seconds: float | None = None,
+        depth: int = 1,
+    ) -> None:
+        self.calls, self.tokens, self.seconds, self.depth = calls, tokens, seconds, depth
+        self._spent = Usage()
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+
+    @property
+    def spent(self) -> Usage:
+        """What was charged so far."""
+        return self._spent
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Wall time left, or ``None`` without a bound."""
+        if self.seconds is None:
+            return None
+        return self.seconds - (time.monotonic() - self._started)
+
+    def reserve_call(self, *, keep: int = 0) -> None:
+        """Take one call, leaving at least `keep` calls for later.
+
+        Raises:
+            BudgetExceeded: a bound is reached; nothing was taken.
+        """
+        with self._lock:
+            self._check(keep)
+            self._spent += Usage(calls=1)
+
+    def charge(self, usage: Usage) -> None:
+        """Add the tokens of a call that `reserve_call` has already counted."""
+        with self._lock:
+            self._spent += Usage(usage.prompt_tokens, usage.completion_tokens, 0)
+
+    def _check(self, keep: int) -> None:
+        spent_tokens = self._spent.prompt_tokens + self._spent.completion_tokens
+        left = self.seconds_left
+        if self.calls is not None and self._spent.calls + keep >= self.calls:
+            raise BudgetExceeded(f"all {self.calls} model calls are used", resource="calls")
+        if self.tokens is not None and spent_tokens >= self.tokens:
+            raise BudgetExceeded(f"all {self.tokens} tokens are used", resource="tokens")
+        if left is not None and left <= 0:
+            raise BudgetExceeded(f"all {self.seconds:g} seconds are used", resource="seconds")

@@ -1,0 +1,165 @@
+"""What happened in one run, exactly: every message sent and received, every cell, every sub-call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from rlm.messages import Completion, Message, Times, Usage
+from rlm.sandbox.base import CellResult, Final
+
+CallKind = Literal["root", "sub", "last", "vanilla"]
+EndedBy = Literal["final", "text", "turns", "window", "calls", "tokens", "seconds", "answered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model.
+
+    Attributes:
+        kind: ``root`` (a turn), ``sub`` (from inside a cell), ``last`` (the closing request for an
+            answer) or ``vanilla``.
+        turn: number of the root turn it belongs to, from 1; 0 for vanilla.
+        messages: exactly what was sent.
+        completion: what came back; ``None`` if the call failed or was refused.
+        error: why there is no completion.
+    """
+
+    kind: CallKind
+    turn: int
+    messages: tuple[Message, ...]
+    completion: Completion | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One code cell and what it did."""
+
+    code: str
+    result: CellResult
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of the root model.
+
+    Attributes:
+        number: from 1.
+        reply: the model's text.
+        cells: the code blocks that ran, in order.
+        feedback: the user message that told the model what happened; empty on the final turn.
+        rejected: why a FINAL was not accepted (a key of the ``rejected`` texts), else empty.
+        dropped: earlier turns whose output was dropped from the history before this turn.
+    """
+
+    number: int
+    reply: str
+    cells: tuple[Cell, ...]
+    feedback: str = ""
+    rejected: str = ""
+    dropped: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """All calls in the order they were made, and the turns of the loop (none for vanilla)."""
+
+    prompt_version: str
+    calls: tuple[Call, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; each different message is stored once, calls hold indices."""
+        table: dict[Message, int] = {}
+        calls = []
+        for call in self.calls:
+            row = asdict(call)
+            row["messages"] = [table.setdefault(m, len(table)) for m in call.messages]
+            calls.append(row)
+        return {
+            "prompt_version": self.prompt_version,
+            "messages": [asdict(m) for m in table],
+            "calls": calls,
+            "turns": [asdict(t) for t in self.turns],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Trajectory:
+        """The inverse of `to_dict`."""
+        table = [Message(**m) for m in data["messages"]]
+        return cls(
+            prompt_version=data["prompt_version"],
+            calls=tuple(_call(row, table) for row in data["calls"]),
+            turns=tuple(_turn(row) for row in data["turns"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The outcome of one run of an architecture.
+
+    Attributes:
+        answer: the text to be scored.
+        iterations: root turns taken; 1 for vanilla.
+        sub_calls: model calls made from inside cells, failed ones included.
+        trajectory: see `Trajectory`.
+        usage: tokens and calls of all calls together.
+        times: seconds of the model, all calls together.
+        wall: seconds from start to end.
+        sandbox_seconds: seconds that code cells ran, without the calls they made.
+        ended_by: ``final``; ``text`` (a FINAL outside code); ``turns``, ``window`` or a resource of
+            the budget when a last call had to ask for the answer; ``answered`` for vanilla.
+        truncated: the model did not see all of a root or vanilla prompt, or a sub-call's prompt was
+            cut silently.
+    """
+
+    answer: str
+    iterations: int
+    sub_calls: int
+    trajectory: Trajectory
+    usage: Usage
+    ended_by: EndedBy
+    times: Times = field(default_factory=Times)
+    wall: float = 0.0
+    sandbox_seconds: float = 0.0
+    truncated: bool = False
+
+
+def _call(row: Mapping[str, Any], table: Sequence[Message]) -> Call:
+    done = row["completion"]
+    return Call(
+        kind=row["kind"],
+        turn=row["turn"],
+        messages=tuple(table[i] for i in row["messages"]),
+        completion=None if done is None else _completion(done),
+        error=row["error"],
+    )
+
+
+def _completion(row: Mapping[str, Any]) -> Completion:
+    fields = dict(row)
+    fields["usage"], fields["times"] = Usage(**row["usage"]), Times(**row["times"])
+    for ids in ("prompt_ids", "completion_ids"):
+        fields[ids] = None if row[ids] is None else tuple(row[ids])
+    return Completion(**fields)
+
+
+def _turn(row: Mapping[str, Any]) -> Turn:
+    cells = tuple(Cell(c["code"], _cell_result(c["result"])) for c in row["cells"])
+    return Turn(
+        number=row["number"],
+        reply=row["reply"],
+        cells=cells,
+        feedback=row["feedback"],
+        rejected=row["rejected"],
+        dropped=tuple(row["dropped"]),
+    )
+
+
+def _cell_result(row: Mapping[str, Any]) -> CellResult:
+    fields = dict(row)
+    fields["final"] = None if row["final"] is None else Final(**row["final"])
+    fields["variables"], fields["rebound"] = tuple(row["variables"]), tuple(row["rebound"])
+    return CellResult(**fields)
