@@ -1,4 +1,4 @@
-"""What happened in one run, exactly: every message sent and received, every cell, every sub-call."""
+"""What happened in one run, exactly: every message, every cell, every sub-call."""
 
 from __future__ import annotations
 
@@ -70,6 +70,34 @@ class Trajectory:
     calls: tuple[Call, ...] = ()
     turns: tuple[Turn, ...] = ()
 
+    @property
+    def sub_calls(self) -> int:
+        """Model calls made from inside cells, failed ones included."""
+        return sum(call.kind == "sub" for call in self.calls)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and calls of all calls that were answered."""
+        return sum((done.usage for done in self._completions()), Usage())
+
+    @property
+    def times(self) -> Times:
+        """Seconds of the model, all answered calls together."""
+        return sum((done.times for done in self._completions()), Times())
+
+    @property
+    def sandbox_seconds(self) -> float:
+        """Seconds that code cells ran, without the calls they made."""
+        return sum(cell.result.seconds for turn in self.turns for cell in turn.cells)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether any prompt was cut silently."""
+        return any(done.truncated for done in self._completions())
+
+    def _completions(self) -> list[Completion]:
+        return [call.completion for call in self.calls if call.completion is not None]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; each different message is stored once, calls hold indices."""
         table: dict[Message, int] = {}
@@ -112,7 +140,8 @@ class Answer:
         ended_by: ``final``; ``text`` (a FINAL outside code); ``turns``, ``window`` or a resource of
             the budget when a last call had to ask for the answer; ``answered`` for vanilla.
         truncated: the model did not see all of a root or vanilla prompt, or a sub-call's prompt was
-            cut silently.
+            cut silently. A root prompt refused for length counts when no last call could be made
+            either; outputs that the loop dropped by itself do not count.
     """
 
     answer: str
@@ -125,6 +154,14 @@ class Answer:
     wall: float = 0.0
     sandbox_seconds: float = 0.0
     truncated: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; see `Trajectory.to_dict`."""
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "trajectory": self.trajectory.to_dict(),
+            "usage": asdict(self.usage),
+            "times": asdict(self.times),
+        }
 
 
 def _call(row: Mapping[str, Any], table: Sequence[Message]) -> Call:

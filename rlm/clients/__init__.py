@@ -1,0 +1,157 @@
+"""Talking to models: `connect` turns a short text into a client.
+
+- ``embedded``: the model that comes with this package; also ``embedded/base``, ``embedded/sft``
+- ``ollama/NAME``: a model of an Ollama server (see ``OLLAMA_HOST``)
+- ``openai/NAME@URL``: any server with OpenAI's protocol (key: ``OPENAI_API_KEY``)
+- ``gguf/PATH``: a GGUF file, in the engine that comes with this package
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rlm.errors import ModelNotFound, UsageError
+
+if TYPE_CHECKING:
+    from rlm.clients.base import Client
+    from rlm.clients.llamacpp import Engine, EngineAddress
+
+EMBEDDED_WINDOW: Final = 4096
+GGUF_WINDOW: Final = 16_384
+FORMS: Final = {
+    "embedded": "embedded (also embedded/base, embedded/sft)",
+    "ollama": "ollama/NAME, such as ollama/qwen3.5:2b",
+    "openai": "openai/NAME@URL, such as openai/Qwen/Qwen3-8B@http://localhost:8000/v1",
+    "gguf": "gguf/PATH, such as gguf/models/qwen3-0.6b.gguf",
+}
+_NANO: Final = Path(__file__).parents[1] / "models" / "nano"
+_EMBEDDED: Final = {
+    "": "embedded.gguf",
+    "base": "embedded-base.gguf",
+    "sft": "embedded-sft.gguf",
+}
+
+
+def connect(
+    spec: str, *, num_ctx: int | None = None, engine: EngineAddress | None = None
+) -> Client:
+    """Open a client for the model that `spec` names; close it after use.
+
+    Args:
+        spec: see this module's text.
+        num_ctx: window in tokens, a multiple of 256. ``None`` is 4,096 for the embedded models,
+            else at most 16,384. A server of ``openai/`` keeps its own.
+        engine: a running engine to share, for specs that need one; else the client starts its own
+            and stops it with `close` or at exit.
+
+    Raises:
+        UsageError: `spec` or `num_ctx` is not usable; says what is.
+        ModelNotFound: there is no such model.
+        ServerUnreachable: the server is not running.
+    """
+    kind, name = _parse(spec)
+    _check_window(num_ctx)
+    if kind == "ollama":
+        from rlm.clients.ollama import OllamaClient
+
+        return OllamaClient(name, num_ctx=num_ctx)
+    if kind == "openai":
+        from rlm.clients.openai import OpenAIClient
+
+        name, _, url = name.partition("@")
+        return OpenAIClient(name, url, spec=spec, num_ctx=num_ctx)
+    from rlm.clients.llamacpp import LlamaCppClient
+
+    if engine is not None:
+        return LlamaCppClient(engine, spec=spec)
+    own = open_engine(spec, num_ctx=num_ctx)
+    assert own is not None
+    return LlamaCppClient(own.address, spec=spec, engine=own)
+
+
+def needs_engine(spec: str) -> Path | None:
+    """The model file for which `spec` needs an engine; ``None`` if it needs none.
+
+    Raises:
+        UsageError: `spec` is not usable.
+        ModelNotFound: the embedded model is not there; names those that are.
+    """
+    kind, name = _parse(spec)
+    if kind == "gguf":
+        return Path(name)
+    if kind != "embedded":
+        return None
+    path = _NANO / _EMBEDDED[name]
+    if path.is_file():
+        return path
+    there = [
+        f"embedded/{key}".rstrip("/") for key, file in _EMBEDDED.items() if (_NANO / file).is_file()
+    ]
+    raise ModelNotFound(
+        f"{spec!r} needs {path}, which is not there; embedded models that are: "
+        f"{', '.join(there) or 'none'}"
+    )
+
+
+def open_engine(spec: str, *, num_ctx: int | None = None, clients: int = 1) -> Engine | None:
+    """Start the engine `spec` needs, to be shared as ``connect(spec, engine=engine.address)``.
+
+    Args:
+        spec: as for `connect`.
+        num_ctx: as for `connect`.
+        clients: how many clients will share it, over all processes.
+
+    Returns:
+        ``None`` if `spec` needs no engine.
+
+    Raises:
+        UsageError: `spec` or `num_ctx` is not usable.
+        ModelNotFound: the file is not there, or cannot be loaded.
+    """
+    path = needs_engine(spec)
+    _check_window(num_ctx)
+    if path is None:
+        return None
+    from rlm.clients.llamacpp import CONNECTIONS, start_engine
+
+    default = GGUF_WINDOW if spec.startswith("gguf/") else EMBEDDED_WINDOW
+    return start_engine(path, n_ctx=num_ctx or default, connections=CONNECTIONS * clients)
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    kind, slash, name = spec.partition("/")
+    if kind == "embedded" and name in _EMBEDDED and bool(slash) == bool(name):
+        return kind, name
+    if kind in ("ollama", "gguf") and name:
+        return kind, name
+    if kind == "openai" and all(name.partition("@")):
+        return kind, name
+    forms = "".join(f"\n  {form}" for form in FORMS.values())
+    raise UsageError(
+        f"no model {spec!r}; did you mean {_nearest(spec)!r}? A model is one of{forms}"
+    )
+
+
+def _nearest(spec: str) -> str:
+    """The spec that was probably meant."""
+    kind, _, name = spec.partition("/")
+    if spec.endswith(".gguf"):
+        return f"gguf/{spec.removeprefix('gguf/')}"
+    close = difflib.get_close_matches(kind, FORMS, n=1)
+    if not close:
+        return f"ollama/{spec}" if spec else "embedded"
+    if close[0] == "embedded":
+        variant = difflib.get_close_matches(name, ["base", "sft"], n=1)
+        return "/".join(["embedded", *variant])
+    if close[0] == "openai":
+        model, _, url = name.partition("@")
+        return f"openai/{model or 'NAME'}@{url or 'http://localhost:8000/v1'}"
+    return f"{close[0]}/{name or 'NAME'}"
+
+
+def _check_window(num_ctx: int | None) -> None:
+    if num_ctx is not None and (num_ctx <= 0 or num_ctx % 256):
+        nearest = max(256, -(-num_ctx // 256) * 256)
+        raise UsageError(f"a window is a multiple of 256 tokens, not {num_ctx}; use {nearest}")

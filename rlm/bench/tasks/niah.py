@@ -59,6 +59,12 @@ TRAIN: Final = Wording(
         "I need the {key}. Which number was given?",
         "What number goes with the {key}?",
         "Look up the {key}.",
+        "Tell me which number the {key} has.",
+        "Can you find the {key}?",
+        "According to the text, which value has the {key}?",
+        "Search for the {key} and report its number.",
+        "Name the number given for the {key}.",
+        "Please report the {key}.",
     ),
 )
 RESERVED: Final = frozenset(word for key in EVAL_KEYS for word in key.split())
@@ -98,12 +104,15 @@ class Niah:
         return score_answer(item.gold, text)
 
 
-def train_key(stream: Stream) -> str:
-    """A key of one to three words for the train split; some are words that no list holds."""
-    pool = [w for w in words() if w not in RESERVED]
-    parts = [stream.choice(pool) for _ in range(stream.choice((1, 2, 2, 2, 3)))]
+def train_key(stream: Stream, pool: Sequence[str] = ()) -> str:
+    """A key of one to three words of `pool` (all words by default) for the train split.
+
+    A third of the keys end in a made-up word, so that copying one is learned too.
+    """
+    free = [w for w in pool or words() if w not in RESERVED]
+    parts = [stream.choice(free) for _ in range(stream.choice((1, 2, 2, 2, 3)))]
     if stream.random() < 0.3:
-        parts[-1] = stream.choice(pool)[:4] + stream.choice(pool)[-4:]
+        parts[-1] = stream.choice(free)[:4] + stream.choice(free)[-4:]
     return " ".join(parts)
 
 

@@ -40,9 +40,9 @@ def number(stream: Stream, split: Split, taken: set[str], *, digits: int = 5) ->
     return stream.until(lambda: str(stream.between(low, 10 * low - 1)), split, taken)
 
 
-def entity(stream: Stream, split: Split, taken: set[str]) -> str:
-    """A name of two words, such as ``Copper Lantern``, that belongs to `split`."""
-    pool = words()
+def entity(stream: Stream, split: Split, taken: set[str], pool: Sequence[str] = ()) -> str:
+    """A name of two words of `pool` (all words by default), such as ``Copper Lantern``."""
+    pool = pool or words()
     return stream.until(
         lambda: f"{stream.choice(pool).title()} {stream.choice(pool).title()}", split, taken
     )

@@ -1,0 +1,206 @@
+"""The grid: which cells a run has, what they are called, and how a person writes its axes.
+
+A cell is one (task, length, depth, sample, architecture). Lengths count tokens (k = 1,024,
+M = 1,048,576); every document has exactly four characters for each, whatever the model, so that
+all models are asked the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar, get_args
+
+from rlm.errors import UsageError
+
+T = TypeVar("T")
+Unit = Literal["tokens", "chars"]
+UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
+
+CHARS_PER_TOKEN: Final = 4
+LENGTHS: Final = tuple(1024 * 2**i for i in range(8))
+SAMPLES: Final = 3
+ARCHITECTURES: Final = ("vanilla", "rlm")
+SMOKE_TASKS: Final = ("niah", "long_doc_qa")
+SMOKE_LENGTHS: Final = (1024, 8 * 1024, 32 * 1024)
+
+_LENGTH: Final = re.compile(r"(\d+)([kM]?)", re.IGNORECASE)
+_FACTOR: Final = {"": 1, "k": 1024, "m": 1024 * 1024}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        task: the task's name.
+        length: of the document, in `unit`.
+        depth: where the evidence stands, in percent; ``None`` for a task without depths.
+        sample: number of the document, from 0.
+        architecture: how it is answered.
+        unit: what `length` counts.
+    """
+
+    task: str
+    length: int
+    depth: int | None
+    sample: int
+    architecture: str
+    unit: Unit = "tokens"
+
+    @property
+    def chars(self) -> int:
+        """Exact length of the document in characters."""
+        return self.length * (CHARS_PER_TOKEN if self.unit == "tokens" else 1)
+
+    @property
+    def id(self) -> str:
+        """Such as ``L128k-d50-s0-rlm``; ``C128k-…`` where lengths are in characters.
+
+        The letter makes ``-k l8k`` exact, where ``-k 8k`` is a substring of ``128k``.
+        """
+        letter = "L" if self.unit == "tokens" else "C"
+        depth = "" if self.depth is None else f"-d{self.depth}"
+        return f"{letter}{label(self.length)}{depth}-s{self.sample}-{self.architecture}"
+
+    @property
+    def is_smoke(self) -> bool:
+        """Belongs to ``-m smoke``."""
+        return (
+            self.task in SMOKE_TASKS
+            and self.length in SMOKE_LENGTHS
+            and self.depth == 50
+            and self.sample == 0
+            and self.architecture in ARCHITECTURES
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The axes of a run.
+
+    Attributes:
+        lengths: in `unit`.
+        depths: in percent; ``None`` takes those of each task.
+        samples: documents for each (length, depth).
+        architectures: names, side by side in this order.
+        unit: what the lengths count.
+    """
+
+    lengths: Sequence[int] = LENGTHS
+    depths: Sequence[int] | None = None
+    samples: int = SAMPLES
+    architectures: Sequence[str] = ARCHITECTURES
+    unit: Unit = "tokens"
+
+    def cells(self, task: str, task_depths: Sequence[int]) -> Iterator[Cell]:
+        """Cells of one task: by length, depth and sample, then the architectures side by side.
+
+        Args:
+            task: its name.
+            task_depths: its default depths; empty for a task that has none.
+        """
+        depths: Sequence[int | None] = (self.depths or task_depths) if task_depths else (None,)
+        for length in self.lengths:
+            for depth in depths:
+                for sample in range(self.samples):
+                    for name in self.architectures:
+                        yield Cell(task, length, depth, sample, name, self.unit)
+
+
+def label(length: int) -> str:
+    """A length as people write it: ``8k``, ``2M``, ``1000``."""
+    for letter, factor in (("M", _FACTOR["m"]), ("k", _FACTOR["k"])):
+        if length % factor == 0:
+            return f"{length // factor}{letter}"
+    return str(length)
+
+
+def parse_lengths(text: str) -> tuple[int, ...]:
+    """``"1k,128k,2M"`` → numbers.
+
+    Raises:
+        UsageError: an entry is not a length.
+    """
+    return _each(text, _length)
+
+
+def parse_depths(text: str) -> tuple[int, ...]:
+    """``"10,50,90"`` → percentages.
+
+    Raises:
+        UsageError: an entry is not a whole number from 0 to 100.
+    """
+    return _each(text, _depth)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """``"niah,long_doc_qa"`` → names, unchecked.
+
+    Raises:
+        UsageError: an entry is empty.
+    """
+    return _each(text, str)
+
+
+def parse_architectures(text: str) -> tuple[str, ...]:
+    """``"vanilla,rlm"`` → names that exist.
+
+    Raises:
+        UsageError: an entry is not the name of an architecture.
+    """
+    from rlm import architectures
+
+    return _each(text, lambda name: known(name, "architecture", architectures.names()))
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{text!r} is not a whole number from 1; try 3")
+    return int(text)
+
+
+def known(name: str, what: str, names: Sequence[str]) -> str:
+    """`name`, if it is one of `names`.
+
+    Raises:
+        UsageError: it is not; the message lists what exists.
+    """
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise UsageError(f"unknown {what} {name!r}{hint}; there are: {', '.join(names)}")
+
+
+def _each(text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if "" in parts:
+        raise UsageError(f"{text!r} has an empty entry: separate the entries by single commas")
+    return tuple(dict.fromkeys(parse(part) for part in parts))
+
+
+def _length(text: str) -> int:
+    match = _LENGTH.fullmatch(text)
+    if not match or int(match[1]) == 0:
+        raise UsageError(
+            f"unknown length {text!r}: write a whole number, with k (1,024) or M (1,048,576) "
+            "behind it if you like; usual are 1k 2k 4k 8k 16k 32k 64k 128k, up to 10M"
+        )
+    return int(match[1]) * _FACTOR[match[2].lower()]
+
+
+def _depth(text: str) -> int:
+    if not text.isdecimal() or int(text) > 100:
+        raise UsageError(
+            f"unknown depth {text!r}: write percent of the document, 0 (start) to 100 (end); "
+            "usual are 10,50,90"
+        )
+    return int(text)

@@ -1,0 +1,172 @@
+"""Any server that speaks OpenAI's chat protocol: vLLM, SGLang, llama-server, LM Studio."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from rlm.clients._batch import in_order
+from rlm.clients._thinking import without_thinking
+from rlm.clients.base import ModelInfo
+from rlm.clients.window import least_tokens
+from rlm.errors import ModelNotFound, ProtocolError, UsageError
+from rlm.messages import Completion, FinishReason, Message, Options, Times, Usage
+
+if TYPE_CHECKING:
+    from rlm.clients._http import Json
+
+CONNECTIONS: Final = 16
+KEY_VARIABLE: Final = "OPENAI_API_KEY"
+_FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
+
+
+class OpenAIClient:
+    """One model behind ``/v1/chat/completions``.
+
+    The key comes from the environment variable ``OPENAI_API_KEY`` and appears nowhere else.
+
+    Args:
+        name: the model, as the server calls it.
+        url: the server's address, with or without ``/v1``.
+        spec: what `info` repeats; ``openai/NAME@URL`` if not given.
+        num_ctx: the window in tokens, used where the server does not tell its own.
+
+    Raises:
+        UsageError: `url` is no HTTP address, or holds a password.
+    """
+
+    def __init__(
+        self, name: str, url: str, *, spec: str | None = None, num_ctx: int | None = None
+    ) -> None:
+        from rlm.clients._http import Http
+
+        self.name, self.url = name, _base(url)
+        self._spec, self._num_ctx = spec or f"openai/{name}@{self.url}", num_ctx
+        self._http = Http(
+            self.url,
+            absent=f"start one, for example with `vllm serve {name}`",
+            remedies={
+                401: f"set {KEY_VARIABLE}",
+                403: f"set {KEY_VARIABLE}",
+                404: f"is {name!r} the name this server knows? See {self.url}/models",
+            },
+            key=os.environ.get(KEY_VARIABLE) or None,
+            connections=CONNECTIONS,
+        )
+        self._known: Json | None = None
+
+    def info(self) -> ModelInfo:
+        """Describe the model; the weights cannot be verified from here."""
+        card = self._card()
+        return ModelInfo(
+            spec=self._spec,
+            digest=f"unverified:{self.name}",
+            window=self._window(),
+            server=f"{card.get('owned_by') or 'openai-compatible'} at {self.url}",
+            options={"top_p": 1.0, "enable_thinking": False},
+        )
+
+    def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
+        """Answer the last message; see `Client.chat`."""
+        window, started = self._window(), time.monotonic()
+        answer = self._http.post("/chat/completions", request(self.name, messages, options))
+        return completion(answer, messages, window=window, wall=time.monotonic() - started)
+
+    def chat_batch(
+        self, batch: Sequence[Sequence[Message]], *, options: Options
+    ) -> list[Completion | Exception]:
+        """Answer several conversations; see `Client.chat_batch`."""
+        return in_order(
+            lambda messages: self.chat(messages, options=options), batch, workers=CONNECTIONS
+        )
+
+    def close(self) -> None:
+        """Release the connections. Idempotent."""
+        self._http.close()
+
+    def _window(self) -> int | None:
+        """What vLLM or llama-server tells, else what the user told."""
+        card = self._card()
+        meta = card.get("meta") or {}
+        told = card.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train")
+        return told or self._num_ctx
+
+    def _card(self) -> Json:
+        """The model's entry in ``/v1/models``; empty where the server keeps no such list."""
+        if self._known is None:
+            try:
+                listed = self._http.get("/models").get("data") or []
+            except (ModelNotFound, ProtocolError):
+                listed = []
+            self._known = next((card for card in listed if card.get("id") == self.name), {})
+        return self._known
+
+
+def request(name: str, messages: Sequence[Message], options: Options) -> Json:
+    """The body of one call; everything that changes an answer is in it."""
+    return {
+        "model": name,
+        "messages": [{"role": m.role, "content": m.content} for m in messages],
+        "stream": False,
+        "temperature": options.temperature,
+        "top_p": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "seed": options.seed,
+        "max_tokens": options.max_tokens,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+
+
+def completion(
+    answer: Json, messages: Sequence[Message], *, window: int | None, wall: float
+) -> Completion:
+    """Read the answer of one call.
+
+    Args:
+        answer: the server's JSON; ``timings`` (milliseconds) are llama.cpp's.
+        messages: what was sent, to see whether the count of tokens can be true.
+        window: in tokens, where known.
+        wall: seconds the call took.
+
+    Raises:
+        ProtocolError: a part is missing, or the answer was broken off.
+    """
+    usage = answer.get("usage") or {}
+    if not usage.get("prompt_tokens"):
+        raise ProtocolError(
+            "the answer has no `usage.prompt_tokens`: what the model saw is unknown"
+        )
+    try:
+        choice = answer["choices"][0]
+        text, reason = choice["message"].get("content") or "", choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"the answer has no message: {str(answer)[:200]}") from error
+    if reason not in _FINISH:
+        raise ProtocolError(f"the answer ended with finish_reason {reason!r}")
+    timings = answer.get("timings") or {}
+    return Completion(
+        text=without_thinking(text),
+        usage=Usage(usage["prompt_tokens"], usage.get("completion_tokens") or 0, 1),
+        finish_reason=_FINISH[reason],
+        window=window,
+        truncated=usage["prompt_tokens"] < least_tokens(messages),
+        times=Times(
+            wall=wall,
+            prefill=timings.get("prompt_ms", 0.0) / 1e3,
+            decode=timings.get("predicted_ms", 0.0) / 1e3,
+        ),
+    )
+
+
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise UsageError(f"leave the password out of the address; set {KEY_VARIABLE} instead")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{url!r} is no address; write openai/NAME@http://localhost:8000/v1")
+    base = url.rstrip("/")
+    return base if base.endswith("/v1") else f"{base}/v1"

@@ -1,0 +1,330 @@
+"""The turn loop of a Recursive Language Model (Zhang, Kraska, Khattab: arXiv 2512.24601).
+
+What the root model is sent, byte for byte (all texts: `rlm.prompts`):
+
+    system     system("full" | "compact")
+    user       root.opening: length of the document, its first 300 characters, the query
+    then for each turn:
+    assistant  the reply exactly as it was received
+    user       the feedback, parts joined by one newline:
+               for each cell that ran, in order:
+                   feedback.rebound, if it overwrote names
+                   feedback.output with the true length, or feedback.silent if it printed nothing
+                       and nothing went wrong
+                   feedback.error, feedback.timeout or feedback.died, if something did
+               feedback.variables after the last cell, if there are any
+               rejected.first_turn or rejected.no_sub_call, if a FINAL was not accepted
+               root.no_code, if the reply had neither code nor a FINAL
+               root.repeated, root.simpler, where `rlm.policy` says so
+
+A turn has 600 characters of output, shared equally by the cells that printed (600 // cells); a
+longer output is shown as its first two thirds of that share and its end around feedback.clipped
+(400 and 200 for one cell), without its final newline.
+
+When the history plus the answer's room would pass the window, the oldest feedback is replaced by
+root.dropped (the length of what was replaced), one turn at a time, never the newest. The last call
+is the history and one more user message, root.last_call; it may drop the newest output too, and in
+the end all turns.
+
+A sub-call is one user message: the prompt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, cast
+
+from rlm import prompts
+from rlm.blocks import code_blocks, last_answer, text_final
+from rlm.clients.base import Client
+from rlm.errors import BudgetExceeded, PromptTooLong, UsageError
+from rlm.history import History
+from rlm.limits import Budget, SandboxLimits
+from rlm.messages import Completion, Message, Options
+from rlm.policy import Policy, feedback
+from rlm.prompts import say
+from rlm.sandbox import Sandbox, open_sandbox
+from rlm.subcalls import SubCalls
+from rlm.trajectory import Answer, Call, CallKind, Cell, EndedBy, Trajectory, Turn
+
+Prompt = Literal["auto", "full", "compact"]
+_Outcome = tuple[str, EndedBy]
+
+ROOT_OPTIONS = Options(max_tokens=512)
+SUB_OPTIONS = Options(max_tokens=256)
+LAST_TOKENS = 128
+"""Room for the reply to a last call that the window brought about."""
+
+
+class RLM:
+    """A Recursive Language Model: a root model that reads a document by writing code.
+
+    The document never enters the root model's prompt. It is a variable in a sandboxed Python
+    session, whose code can search it and ask the sub-model about pieces of it.
+
+    Args:
+        root_client: the model that writes code.
+        sub_client: the model that code asks; the same as the root unless given.
+        max_iterations: root turns before the last call.
+        max_depth: 1; loops within loops are not available.
+        prompt: which system prompt; ``auto`` is compact for embedded models, else full.
+        budget: what one completion may spend. A function makes a new one for each completion; a
+            `Budget` itself is shared by all of them.
+        limits: what one code cell may use.
+        sandbox: a backend's name (see `rlm.open_sandbox`), opened and closed by each completion,
+            or an open sandbox, which is used and left open.
+        root_options: sampling of root turns.
+        sub_options: sampling of sub-calls.
+        concurrency: sub-calls of one batch that run at once.
+        policy: the rules of the loop.
+        on_turn: called after each turn.
+
+    Raises:
+        UsageError: a value cannot be used.
+    """
+
+    def __init__(
+        self,
+        root_client: Client,
+        sub_client: Client | None = None,
+        *,
+        max_iterations: int = 20,
+        max_depth: int = 1,
+        prompt: Prompt = "auto",
+        budget: Budget | Callable[[], Budget] | None = None,
+        limits: SandboxLimits | None = None,
+        sandbox: str | Sandbox = "auto",
+        root_options: Options | None = None,
+        sub_options: Options | None = None,
+        concurrency: int = 1,
+        policy: Policy | None = None,
+        on_turn: Callable[[Turn], None] | None = None,
+    ) -> None:
+        if max_depth != 1:
+            raise UsageError(f"max_depth {max_depth} is not available: use 1")
+        if max_iterations < 1 or concurrency < 1:
+            raise UsageError(
+                f"max_iterations {max_iterations} and concurrency {concurrency} must be at least 1"
+            )
+        if prompt not in ("auto", "full", "compact"):
+            raise UsageError(f"there is no prompt {prompt!r}: use auto, full or compact")
+        self.root_client = root_client
+        self.sub_client = sub_client or root_client
+        self.max_iterations, self.concurrency = max_iterations, concurrency
+        self.prompt, self.budget, self.sandbox = prompt, budget, sandbox
+        self.limits = limits or SandboxLimits()
+        self.root_options = root_options or ROOT_OPTIONS
+        self.sub_options = sub_options or SUB_OPTIONS
+        self.policy = policy or Policy()
+        self.on_turn = on_turn
+
+    def completion(self, context: str, query: str) -> Answer:
+        """Answer `query` about `context`.
+
+        Raises:
+            ClientError: a root call failed, or the server or model of the sub-calls is gone. A
+                prompt too long for the window is no error: see `Answer.truncated`.
+            SandboxError: the sandbox cannot be opened.
+        """
+        if not isinstance(self.sandbox, str):
+            return _Run(self, self.sandbox, context, query).answer()
+        sandbox = open_sandbox(self.sandbox)
+        try:
+            return _Run(self, sandbox, context, query).answer()
+        finally:
+            sandbox.close()
+
+    def system_prompt(self) -> str:
+        """The system prompt that the root model is given."""
+        if self.prompt != "auto":
+            return prompts.system(self.prompt)
+        embedded = self.root_client.info().spec.startswith("embedded")
+        return prompts.system("compact" if embedded else "full")
+
+    def new_budget(self) -> Budget:
+        """The budget of one completion."""
+        if isinstance(self.budget, Budget):
+            return self.budget
+        return self.budget() if self.budget is not None else Budget()
+
+
+class _Run:
+    """One completion: its conversation, its sandbox session, and what it has done so far."""
+
+    def __init__(self, rlm: RLM, sandbox: Sandbox, context: str, query: str) -> None:
+        self.rlm, self.sandbox, self.context, self.query = rlm, sandbox, context, query
+        self.started = time.monotonic()
+        self.budget = rlm.new_budget()
+        self.calls: list[Call] = []
+        self.turns: list[Turn] = []
+        self.statuses: list[str] = []
+        self.told_simpler = False
+        self.unread = False
+        self.window = rlm.root_client.info().window
+        preview = context[: rlm.policy.preview_chars]
+        opening = say("root", "opening", length=len(context), preview=preview, query=query)
+        self.history = History(rlm.system_prompt(), opening)
+        self.sub = SubCalls(
+            rlm.sub_client,
+            options=rlm.sub_options,
+            budget=self.budget,
+            answer_chars=rlm.policy.answer_chars,
+            concurrency=rlm.concurrency,
+            log=self.calls,
+        )
+
+    def answer(self) -> Answer:
+        """Run the loop to its end."""
+        self.sandbox.start(self.context, self.sub, query=self.query, limits=self.rlm.limits)
+        text, ended_by = self._loop()
+        trajectory = Trajectory(prompts.VERSION, tuple(self.calls), tuple(self.turns))
+        return Answer(
+            answer=text,
+            iterations=len(self.turns),
+            sub_calls=trajectory.sub_calls,
+            trajectory=trajectory,
+            usage=trajectory.usage,
+            ended_by=ended_by,
+            times=trajectory.times,
+            wall=time.monotonic() - self.started,
+            sandbox_seconds=trajectory.sandbox_seconds,
+            truncated=self.unread or trajectory.truncated,
+        )
+
+    def _loop(self) -> _Outcome:
+        for number in range(1, self.rlm.max_iterations + 1):
+            try:
+                self.budget.reserve_call(keep=1)  # for the last call
+            except BudgetExceeded as spent:
+                return self._last_call(cast(EndedBy, spent.resource))
+            dropped: list[int] = []
+            completion = self._root_call(number, dropped)
+            if completion is None:
+                return self._last_call("window")
+            done = self._turn(number, completion.text, tuple(dropped))
+            if done is not None:
+                return done
+        return self._last_call("turns")
+
+    def _root_call(self, number: int, dropped: list[int]) -> Completion | None:
+        """Ask for the next turn, dropping old outputs as needed; ``None`` if it cannot fit."""
+        while True:
+            messages = self.history.messages()
+            completion = self._call("root", number, messages, self.rlm.root_options)
+            if completion is not None:
+                return completion
+            turn = self.history.drop_oldest(keep=1)
+            if turn is None:
+                return None
+            dropped.append(turn)
+
+    def _turn(self, number: int, reply: str, dropped: tuple[int, ...]) -> _Outcome | None:
+        """Run a reply; its answer if it gives one that is accepted."""
+        cells = self._cells(number, reply)
+        final = _final(reply, cells)
+        rejected = self._rejection(number) if final else ""
+        accepted = final is not None and not rejected
+        told = "" if accepted else self._feedback(reply, cells, rejected)
+        turn = Turn(number, reply, cells, told, rejected, dropped)
+        self.turns.append(turn)
+        self.history.add(reply, told)
+        if self.rlm.on_turn is not None:
+            self.rlm.on_turn(turn)
+        return final if accepted else None
+
+    def _cells(self, number: int, reply: str) -> tuple[Cell, ...]:
+        """Run the code of a reply up to the first cell that does not end well."""
+        self.sub.turn = number
+        cells: list[Cell] = []
+        for code in code_blocks(reply):
+            result = self.sandbox.run(code)
+            if self.sub.fatal is not None:
+                raise self.sub.fatal
+            cells.append(Cell(code, result))
+            if result.status != "ok":
+                break
+        return tuple(cells)
+
+    def _rejection(self, number: int) -> str:
+        return self.rlm.policy.rejection(
+            turn=number,
+            chars=len(self.context),
+            sub_calls=sum(call.kind == "sub" for call in self.calls),
+            rejected=sum(bool(turn.rejected) for turn in self.turns),
+        )
+
+    def _feedback(self, reply: str, cells: tuple[Cell, ...], rejected: str) -> str:
+        policy, notes = self.rlm.policy, []
+        if rejected:
+            notes.append(say("rejected", rejected))
+        elif not cells:
+            notes.append(say("root", "no_code"))
+        if self.turns and policy.repeats(reply, self.turns[-1].reply):
+            notes.append(say("root", "repeated"))
+        self.statuses += [cell.result.status for cell in cells]
+        self.told_simpler = policy.needs_simpler(
+            self.statuses, new=len(cells), just_told=self.told_simpler
+        )
+        if self.told_simpler:
+            notes.append(say("root", "simpler"))
+        return feedback(
+            [cell.result for cell in cells],
+            limits=self.rlm.limits,
+            output_chars=policy.output_chars,
+            notes=notes,
+        )
+
+    def _last_call(self, ended_by: EndedBy) -> _Outcome:
+        """Ask for the answer from what was found."""
+        try:
+            self.budget.reserve_call()
+        except BudgetExceeded as spent:
+            if spent.resource == "calls":  # tokens and seconds may be passed by this one call
+                return "", ended_by
+        options = self.rlm.root_options
+        if ended_by == "window":
+            options = replace(options, max_tokens=min(options.max_tokens, LAST_TOKENS))
+        number = len(self.turns) + 1
+        completion = self._call("last", number, self.history.closing(), options)
+        while completion is None and self.history.drop_oldest(keep=0) is not None:
+            completion = self._call("last", number, self.history.closing(), options)
+        if completion is None:
+            completion = self._send("last", number, self.history.closing(bare=True), options)
+        if completion is None:
+            self.unread = True
+            return "", ended_by
+        return last_answer(completion.text), ended_by
+
+    def _call(
+        self, kind: CallKind, number: int, messages: tuple[Message, ...], options: Options
+    ) -> Completion | None:
+        """Call the root model; ``None`` if messages and answer cannot fit its window."""
+        if self.window and self.history.bound(messages) + options.max_tokens > self.window:
+            return None
+        return self._send(kind, number, messages, options)
+
+    def _send(
+        self, kind: CallKind, number: int, messages: tuple[Message, ...], options: Options
+    ) -> Completion | None:
+        """The same without a look at the window; ``None`` if the messages are refused."""
+        try:
+            completion = self.rlm.root_client.chat(messages, options=options)
+        except PromptTooLong as error:
+            self.calls.append(Call(kind, number, messages, None, f"PromptTooLong: {error}"))
+            return None
+        self.calls.append(Call(kind, number, messages, completion))
+        self.budget.charge(completion.usage)
+        self.window = completion.window or self.window
+        self.history.count(messages, completion)
+        return completion
+
+
+def _final(reply: str, cells: tuple[Cell, ...]) -> _Outcome | None:
+    """The answer that a reply gives, and how: from its last cell, or as text without any code."""
+    if not cells:
+        text = text_final(reply)
+        return None if text is None else (text, "text")
+    final = cells[-1].result.final
+    return None if final is None else (final.value, "final")

@@ -1,0 +1,116 @@
+"""Serves the model calls that code cells make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from rlm.clients.base import Client
+from rlm.errors import (
+    BudgetExceeded,
+    CallRefused,
+    ClientError,
+    ModelNotFound,
+    PromptTooLong,
+    ServerUnreachable,
+)
+from rlm.limits import Budget
+from rlm.messages import Message, Options
+from rlm.prompts import say
+from rlm.trajectory import Call
+
+
+class SubCalls:
+    """`rlm.sandbox.base.Calls` over a client, for one run of the loop.
+
+    A sub-call is one user message and nothing else. Every call that reached the client is written
+    to `log`, in the order of the prompts.
+
+    Attributes:
+        turn: the root turn that calls now belong to; the loop sets it.
+        fatal: the server or the model is gone, which no code cell can mend: further calls are
+            refused, and the loop raises this error when the cell is over.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        options: Options,
+        budget: Budget,
+        answer_chars: int,
+        concurrency: int,
+        log: list[Call],
+    ) -> None:
+        self._client, self._options, self._budget = client, options, budget
+        self._answer_chars, self._concurrency, self._log = answer_chars, concurrency, log
+        self.turn = 0
+        self.fatal: ClientError | None = None
+
+    def llm_query(self, prompt: str) -> str:
+        """Answer one prompt.
+
+        Raises:
+            CallRefused: no call is left, the prompt does not fit, or the call failed.
+        """
+        call, outcome = self._ask(prompt)
+        self._write(call)
+        if isinstance(outcome, CallRefused):
+            raise outcome
+        return outcome
+
+    def llm_query_batched(self, prompts: Sequence[str]) -> list[str]:
+        """Answer several prompts, in order; a refused one's slot says why."""
+        workers = min(self._concurrency, len(prompts))
+        if workers > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                asked = list(pool.map(self._ask, prompts))
+        else:
+            asked = [self._ask(prompt) for prompt in prompts]
+        for call, _ in asked:
+            self._write(call)
+        return [
+            say("calls", "batch_slot", reason=outcome)
+            if isinstance(outcome, CallRefused)
+            else outcome
+            for _, outcome in asked
+        ]
+
+    def rlm_query(self, context: str, query: str) -> str:
+        """Refuse: loops below the loop are not available."""
+        del context, query
+        raise CallRefused(say("calls", "no_recursion"))
+
+    def _ask(self, prompt: str) -> tuple[Call | None, str | CallRefused]:
+        if self.fatal is not None:
+            return None, CallRefused(say("calls", "failed", reason=self.fatal))
+        try:
+            self._budget.reserve_call(keep=1)
+        except BudgetExceeded as spent:
+            return None, CallRefused(say("calls", "spent", reason=spent))
+        messages = (Message("user", prompt),)
+        try:
+            completion = self._client.chat(messages, options=self._options)
+        except ClientError as error:
+            reason = f"{type(error).__name__}: {error}"
+            return Call("sub", self.turn, messages, None, reason), self._refusal(error, prompt)
+        self._budget.charge(completion.usage)
+        return Call("sub", self.turn, messages, completion), self._cut(completion.text)
+
+    def _refusal(self, error: ClientError, prompt: str) -> CallRefused:
+        if isinstance(error, PromptTooLong):
+            window = error.window or self._client.info().window or "?"
+            return CallRefused(say("calls", "too_long", length=len(prompt), window=window))
+        if isinstance(error, ServerUnreachable | ModelNotFound):
+            self.fatal = error
+        return CallRefused(say("calls", "failed", reason=error))
+
+    def _cut(self, answer: str) -> str:
+        if len(answer) <= self._answer_chars:
+            return answer
+        kept = answer[: self._answer_chars]
+        return say("calls", "cut", answer=kept, limit=self._answer_chars)
+
+    def _write(self, call: Call | None) -> None:
+        if call is not None:
+            self._log.append(call)

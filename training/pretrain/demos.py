@@ -1,0 +1,106 @@
+"""Demonstrations of the root model's work: the real loop and sandbox, played by the teacher."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rlm import RLM, open_sandbox
+from rlm.bench.scoring import is_correct
+from rlm.bench.tasks.stream import Stream
+from rlm.messages import Message
+from rlm.sandbox.base import Sandbox
+from rlm.trajectory import Trajectory, Turn
+from training.pretrain.pages import ABSENT, Level, make_page
+from training.pretrain.teacher import make_plan, root_client, sub_client
+
+LENGTHS = (1_000, 2_000, 4_000, 6_000, 12_000, 16_000, 24_000, 48_000, 120_000, 400_000)
+"""Characters; only the preview, the windows and the stated length reach the root model."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One conversation of the root model.
+
+    Attributes:
+        messages: system, opening, then replies and feedback in turn; ends with a reply.
+        targets: for each reply, whether it is to be learned. One that failed, found nothing that
+            was there to be found, or gave a FINAL that was rejected is not.
+    """
+
+    messages: tuple[Message, ...]
+    targets: tuple[bool, ...]
+
+
+def make_demo(seed: int, number: int, level: Level, sandbox: Sandbox) -> Demo | None:
+    """Play one page; ``None`` where the teacher did not reach the answer (a few in a thousand).
+
+    That happens when a window cuts the fact in two: it is no example to follow.
+    """
+    stream = Stream("demo", seed, number)
+    page = make_page(stream, stream.choice(LENGTHS), stream.between(1, 4), level)
+    asked = page.missing if stream.random() < level.absent / 2 else stream.choice(page.facts)
+    rlm = RLM(
+        root_client(make_plan(stream, page, asked)),
+        sub_client(asked),
+        prompt="full" if stream.random() < 0.05 else "compact",
+        sandbox=sandbox,
+        max_iterations=8,
+    )
+    answer = rlm.completion(page.text, asked.question)
+    wanted = ABSENT if asked is page.missing else asked.value
+    if answer.ended_by != "final" or not is_correct(wanted, answer.answer):
+        return None
+    return _demo(answer.trajectory, in_vain=asked is page.missing)
+
+
+def _demo(trajectory: Trajectory, *, in_vain: bool) -> Demo:
+    last = [call for call in trajectory.calls if call.kind == "root"][-1]
+    reply = Message("assistant", trajectory.turns[-1].reply)
+    good = tuple(_is_good(turn, in_vain=in_vain) for turn in trajectory.turns)
+    return Demo((*last.messages, reply), good)
+
+
+def _is_good(turn: Turn, *, in_vain: bool) -> bool:
+    results = [cell.result for cell in turn.cells]
+    failed = turn.rejected or any(r.status not in ("ok", "final") for r in results)
+    return not failed and (in_vain or any(r.stdout or r.final for r in results))
+
+
+def make_demos(path: Path, seed: int, count: int) -> None:
+    """Play demonstrations until `path`, a JSONL file, is `count` numbers long; prints progress.
+
+    Stopped halfway, it goes on after the last one.
+    """
+    first = 0
+    if path.exists():
+        first = max((row["number"] for row in _rows(path)), default=-1) + 1
+    started = time.monotonic()
+    sandbox = open_sandbox()
+    try:
+        with path.open("a", encoding="utf-8", buffering=1) as out:
+            for number in range(first, count):
+                demo = make_demo(seed, number, Level(), sandbox)
+                if demo is not None:
+                    out.write(json.dumps({"number": number, **asdict(demo)}) + "\n")
+                if number % 500 == 499:
+                    rate = (number + 1 - first) / (time.monotonic() - started)
+                    print(f"demonstrations: {number + 1} of {count}, {rate:.0f} a second", flush=True)
+    finally:
+        sandbox.close()
+
+
+def read_demos(path: Path) -> Iterator[Demo]:
+    """The demonstrations of a file."""
+    for row in _rows(path):
+        yield Demo(tuple(Message(**m) for m in row["messages"]), tuple(row["targets"]))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
