@@ -23,29 +23,33 @@ class Span(Protocol):
     """Characters ``[start, end)`` of a document."""
 
     @property
-    def start(self) -> int: ...
+    def start(self) -> int:
+        """First character."""
+        ...
 
     @property
-    def end(self) -> int: ...
+    def end(self) -> int:
+        """Behind the last character."""
+        ...
 
 
 class Item(Protocol):
-    """What is asked; `rlm.bench.tasks` makes them.
-
-    Attributes:
-        document: the text.
-        question: about the text.
-        spans: where the evidence stands, for controls that may know it.
-    """
+    """What is asked; `rlm.bench.tasks` makes them."""
 
     @property
-    def document(self) -> str: ...
+    def document(self) -> str:
+        """The text."""
+        ...
 
     @property
-    def question(self) -> str: ...
+    def question(self) -> str:
+        """What is asked about it."""
+        ...
 
     @property
-    def spans(self) -> Sequence[Span]: ...
+    def spans(self) -> Sequence[Span]:
+        """Where the evidence stands, for controls that may know it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

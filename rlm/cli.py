@@ -149,7 +149,8 @@ def _show_turn(console: Console, turn: Turn, *, verbose: bool) -> None:
     head = f"turn {turn.number}: {status}, {_count(calls, 'sub-call')}{rejected}"
     console.print(head, style="bold")
     if verbose:
-        for text in (*(cell.code for cell in turn.cells), turn.feedback):
+        written = [cell.code for cell in turn.cells] or [turn.reply]
+        for text in (*written, turn.feedback):
             if text:
                 console.print(_shown(text, terminal=True))
 

@@ -33,9 +33,13 @@ class History:
         return self._head + tuple(message for turn in self._turns for message in turn)
 
     def closing(self, *, bare: bool = False) -> tuple[Message, ...]:
-        """What to send for the last call; `bare` leaves out all turns."""
-        history = self._head if bare else self.messages()
-        return (*history, Message("user", say("root", "last_call")))
+        """What to send for the last call; `bare` leaves out all turns.
+
+        The request joins the newest user message: strict chat templates refuse two in a row.
+        """
+        *before, newest = self._head if bare else self.messages()
+        asked = f"{newest.content}\n{say('root', 'last_call')}"
+        return (*before, Message("user", asked))
 
     def drop_oldest(self, *, keep: int) -> int | None:
         """Replace the oldest feedback that is still there by a marker.

@@ -23,8 +23,8 @@ longer output is shown as its first two thirds of that share and its end around 
 
 When the history plus the answer's room would pass the window, the oldest feedback is replaced by
 root.dropped (the length of what was replaced), one turn at a time, never the newest. The last call
-is the history and one more user message, root.last_call; it may drop the newest output too, and in
-the end all turns.
+is the history with root.last_call as one more line of its newest user message; it may drop the
+newest output too, and in the end all turns.
 
 A sub-call is one user message: the prompt.
 """

@@ -1,0 +1,1 @@
+"""Measuring: tasks, cells, records, statistics, reports, and the pytest plugin."""

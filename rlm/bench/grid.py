@@ -7,13 +7,14 @@ all models are asked the same.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar, get_args
 
-from rlm.errors import UsageError
+from rlm.errors import ClientError, UsageError
 
 T = TypeVar("T")
 Unit = Literal["tokens", "chars"]
@@ -165,6 +166,68 @@ def parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{text!r} is not a whole number from 1; try 3")
     return int(text)
+
+
+def parse_seed(text: str) -> int:
+    """Any whole number.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a whole number; try 0") from None
+
+
+def parse_window(text: str) -> int | None:
+    """``auto`` → ``None``, or a number of tokens.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{text!r} is no window: write auto, or a number of tokens such as 4096")
+    return int(text)
+
+
+def parse_rerun(text: str) -> tuple[str, ...]:
+    """``"error,crashed"`` → verdicts; ``none`` is the empty list.
+
+    Raises:
+        UsageError: an entry is not a verdict.
+    """
+    from rlm.bench.records import VERDICTS
+
+    if text == "none":
+        return ()
+    return _each(text, lambda name: known(name, "verdict", (*VERDICTS, "all", "none")))
+
+
+def parse_run(text: str) -> str:
+    """The name or folder of a run.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if not text.strip():
+        raise UsageError("a run needs a name: leave the option out to have one made")
+    return text
+
+
+def parse_model(text: str) -> str:
+    """The spec of a model, if it has a form that `rlm.connect` knows.
+
+    Raises:
+        UsageError: it has not; the message lists the forms.
+    """
+    from rlm.clients import needs_engine
+
+    with contextlib.suppress(ClientError):  # whether the model is there, the session will see
+        needs_engine(text)
+    return text
 
 
 def known(name: str, what: str, names: Sequence[str]) -> str:

@@ -1,1 +1,490 @@
-"""The pytest plugin."""
+"""The pytest plugin: options, cells, verdicts, summary.
+
+A module of cells, here or in anyone's repository, is
+
+    @pytest.mark.cells("niah")
+    def test_niah(cell):
+        cell.run()
+
+and the grid comes from the options. Nothing is printed or started unless a cell is collected.
+`-k` matches substrings of folder, module, function and mark names, so none of them may hold the
+name of an architecture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from rlm.bench.grid import Cell, Grid
+    from rlm.bench.mailbox import Mailbox
+    from rlm.bench.runner import Outcome
+    from rlm.bench.session import Options, Session, Start
+    from rlm.clients.base import Client
+    from rlm.sandbox.base import Sandbox
+
+PROPERTY: Final = "rlm_cell"
+STATUS: Final = {
+    "correct": ("C", {"green": True}),
+    "wrong": ("W", {"yellow": True}),
+    "truncated": ("T", {"yellow": True}),
+    "timeout": ("O", {"yellow": True}),
+    "error": ("E", {"red": True}),
+    "crashed": ("X", {"red": True}),
+}
+"""Letter and colour of each verdict; a cell done in an earlier session has a small letter."""
+
+VALUES: Final = (
+    (
+        ("model", "SPEC", "parse_model", "embedded"),
+        "Model: embedded (default, needs no download), ollama/NAME, openai/NAME@URL, gguf/PATH",
+    ),
+    (
+        ("tasks", "A,B", "parse_names", None),
+        "Tasks, such as niah,long_doc_qa; default: all that are collected",
+    ),
+    (
+        ("lengths", "1k,8k", "parse_lengths", None),
+        "Lengths of the documents, k = 1,024; default 1k,2k,4k,8k,16k,32k,64k,128k",
+    ),
+    (
+        ("depths", "10,50", "parse_depths", None),
+        "Where the evidence stands, in percent; default: the task's own, mostly 10,50,90",
+    ),
+    (("arch", "A,B", "parse_architectures", None), "Architectures; default vanilla,rlm"),
+    (("samples", "N", "parse_count", None), "Documents for each length and depth; default 3"),
+    (("seed", "N", "parse_seed", 0), "Seed of the suite: another makes other documents; default 0"),
+    (
+        ("num-ctx", "auto|N", "parse_window", None),
+        "Window in tokens; default auto: 4096 for embedded, else up to 16384 or what is served",
+    ),
+    (
+        ("run", "NAME", "parse_run", None),
+        "Name of the run under runs/, or a folder. One that exists is continued: a cell that it "
+        "holds is shown, not run. Default: the UTC time",
+    ),
+    (
+        ("rerun", "VERDICTS", "parse_rerun", ("error", "crashed")),
+        "With --rlm-run, what runs again: verdicts, all, or none; default error,crashed",
+    ),
+)
+"""Options with a value: name, placeholder, parser in `rlm.bench.grid`, default; help."""
+
+CHOICES: Final = (
+    ("length-unit", ("tokens", "chars"), "What lengths count; a token is four characters"),
+    ("prompt", ("auto", "full", "compact"), "System prompt; auto is compact for embedded models"),
+    ("split", ("eval", "train"), "Whose names, values and wordings the documents use"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options; lists are separated by commas."""
+    group = parser.getgroup("rlm-bench", "benchmark cells (rlm-bench)")
+    for (name, placeholder, parse, default), text in VALUES:
+        group.addoption(
+            f"--rlm-{name}", metavar=placeholder, type=_typed(parse), default=default, help=text
+        )
+    for name, values, text in CHOICES:
+        told = f"{text}; default {values[0]}"
+        group.addoption(f"--rlm-{name}", choices=values, default=values[0], help=told)
+    text = "Show the cells, with the tokens and time to expect, and run nothing"
+    group.addoption("--rlm-plan", action="store_true", help=text)
+
+
+def _typed(name: str) -> Callable[[str], object]:
+    """The parser `name` of `rlm.bench.grid`, its `UsageError` as one of the command line."""
+
+    def parse(text: str) -> object:
+        from rlm.bench import grid
+        from rlm.errors import UsageError
+
+        try:
+            return getattr(grid, name)(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
+@dataclass
+class Collected:
+    """What a process collected: cells by node id, and all tasks seen, selected or not."""
+
+    cells: dict[str, Cell] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+
+
+class Bench:
+    """What a process knows of the session, whether it owns it or is a worker."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.worker: Mapping[str, str] = getattr(config, "workerinput", {})
+        self.collected = Collected()
+        self._start: Start | None = None
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """Where a worker meets the controller; ``None`` in the controller itself."""
+        from rlm.bench.mailbox import Mailbox
+
+        return Mailbox(Path(self.worker["rlm_mailbox"])) if self.worker else None
+
+    @property
+    def options(self) -> Options:
+        """The options of the command line."""
+        from rlm.bench.session import Options
+
+        given = self.config.option
+        return Options(
+            spec=given.rlm_model,
+            num_ctx=given.rlm_num_ctx,
+            prompt=given.rlm_prompt,
+            seed=given.rlm_seed,
+            split=given.rlm_split,
+            run=given.rlm_run,
+            rerun=given.rlm_rerun,
+            root=self.config.invocation_params.dir,
+            clients=1 + len(getattr(given, "tx", None) or ()),
+        )
+
+    @property
+    def start(self) -> Start:
+        """The start of the session: set by its owner, or waited for by a worker with cells."""
+        from rlm.bench.session import Start
+
+        if self._start is None and self.mailbox is not None and self.collected.cells:
+            self._start = Start(**self.mailbox.wait("start"))
+        return self._start or Start()
+
+    @start.setter
+    def start(self, start: Start) -> None:
+        self._start = start
+
+
+BENCH: Final = pytest.StashKey[Bench]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at its options
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks, and in the process that has the terminal the controller."""
+    config.addinivalue_line("markers", "cells(task): one case for each cell of the task's grid")
+    config.addinivalue_line("markers", "smoke: a subset of the cells that takes under a minute")
+    config.stash[BENCH] = bench = Bench(config)
+    if bench.worker:
+        return
+    if config.option.rlm_plan and hasattr(config.option, "tx"):
+        config.option.dist, config.option.tx = "no", []  # a plan needs no workers
+    config.pluginmanager.register(Controller(bench), "rlm_bench_controller")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make the cells of a function marked ``cells``."""
+    mark = metafunc.definition.get_closest_marker("cells")
+    if mark is None:
+        return
+    from rlm.bench import tasks
+
+    (task,) = mark.args
+    chosen = metafunc.config.option.rlm_tasks
+    metafunc.config.stash[BENCH].collected.tasks.append(task)
+    if chosen is not None and task not in chosen:
+        params = [pytest.param(None, id="not-selected")]
+    else:
+        params = [
+            pytest.param(cell, id=cell.id, marks=[pytest.mark.smoke] if cell.is_smoke else [])
+            for cell in _grid(metafunc.config.option).cells(task, tasks.get(task).depths)
+        ]
+    metafunc.parametrize("cell", params, indirect=True)
+
+
+def _grid(option: argparse.Namespace) -> Grid:
+    from rlm.bench.grid import Grid
+
+    axes = {
+        "lengths": option.rlm_lengths,
+        "depths": option.rlm_depths,
+        "samples": option.rlm_samples,
+        "architectures": option.rlm_arch,
+        "unit": option.rlm_length_unit,
+    }
+    return Grid(**{name: value for name, value in axes.items() if value is not None})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop the place-holders of tasks that were not selected."""
+    if config.stash[BENCH].collected.tasks:
+        items[:] = [item for item in items if _param(item, default=item) is not None]
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reports to the controller
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note the cells that are left after all deselection; a worker passes them on."""
+    bench = session.config.stash[BENCH]
+    if not bench.collected.tasks:
+        return
+    from rlm.bench.grid import Cell
+
+    pairs = [(item.nodeid, _param(item)) for item in session.items]
+    bench.collected.cells = {node: cell for node, cell in pairs if isinstance(cell, Cell)}
+    if bench.mailbox is not None:
+        bench.mailbox.write(bench.worker["workerid"], asdict(bench.collected))
+
+
+def _param(item: pytest.Item, default: object = None) -> object:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("cell", default) if callspec else default
+
+
+@pytest.fixture(scope="session")
+def client(pytestconfig: pytest.Config) -> Iterator[Client]:
+    """The model of ``--rlm-model``; the engine, if it needs one, is shared by all workers."""
+    from rlm.bench.session import connect
+
+    bench = pytestconfig.stash[BENCH]
+    with closing(connect(bench.options, bench.start)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def ollama(pytestconfig: pytest.Config) -> Iterator[Client]:
+    """A model of an Ollama server: that of ``--rlm-model``, else qwen3.5:2b. Skips without one."""
+    from rlm.clients import connect
+    from rlm.errors import ClientError
+
+    spec = pytestconfig.option.rlm_model
+    try:
+        opened = connect(
+            spec if spec.startswith("ollama/") else "ollama/qwen3.5:2b",
+            num_ctx=pytestconfig.option.rlm_num_ctx,
+        )
+    except ClientError as error:
+        pytest.skip(str(error))
+    with closing(opened):
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox without a session; `start` opens one, and the next `start` replaces it."""
+    from rlm.sandbox import open_sandbox
+
+    with closing(open_sandbox()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def cell(request: pytest.FixtureRequest) -> CellRun:
+    """One cell of the grid, for a function marked ``cells``."""
+    if not hasattr(request, "param"):
+        raise pytest.UsageError(
+            f"{request.node.nodeid} takes `cell` but names no task: "
+            'mark it, such as @pytest.mark.cells("niah")'
+        )
+    return CellRun(request.param, request)
+
+
+class CellRun:
+    """One cell, ready to run.
+
+    Attributes:
+        cell: which one.
+    """
+
+    def __init__(self, cell: Cell, request: pytest.FixtureRequest) -> None:
+        self.cell, self._request = cell, request
+
+    def run(self) -> None:
+        """Run it, or show its verdict if the run has it already; a wrong answer is no failure.
+
+        Raises:
+            Failed: the verdict is ``error``: nothing was measured.
+        """
+        __tracebackhide__ = True
+        from rlm.bench import runner, session
+        from rlm.bench.records import FAILED
+
+        bench = self._request.config.stash[BENCH]
+        outcome = runner.measure(
+            self.cell,
+            session.settings(bench.options, bench.start),
+            client=lambda: self._request.getfixturevalue("client"),
+            sandbox=lambda: self._request.getfixturevalue("sandbox"),
+            done=bench.start.done,
+        )
+        self._request.node.user_properties.append((PROPERTY, _pack(outcome)))
+        if outcome.bug is not None:
+            raise outcome.bug
+        if outcome.verdict in FAILED:
+            pytest.fail(_reason(outcome), pytrace=False)
+
+
+def _reason(outcome: Outcome) -> str:
+    if outcome.record is None or outcome.record.error is None:
+        return f"{outcome.verdict} in an earlier session of this run"
+    return f"{outcome.record.error.type}: {outcome.record.error.message}"
+
+
+def _pack(outcome: Outcome) -> str:
+    """One ASCII string: what else stands in `user_properties` can kill a whole xdist run."""
+    from rlm.bench.records import encode
+
+    record = encode(outcome.record) if outcome.record else None
+    return json.dumps({"key": outcome.key, "verdict": outcome.verdict, "record": record})
+
+
+def _unpack(report: pytest.TestReport) -> dict[str, str | None] | None:
+    """What `_pack` put into the report of the call, if it is one of a cell."""
+    if report.when != "call":
+        return None
+    packed = dict(report.user_properties).get(PROPERTY)
+    return json.loads(str(packed)) if packed else None
+
+
+class Controller:
+    """The process that has the terminal: it alone writes records and owns the engine."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.cells: dict[str, Cell] = {}
+        self.session: Session | None = None
+        self.mailbox: Mailbox | None = None
+
+    def begin(self, collected: Collected) -> None:
+        """Start the session once its cells are known."""
+        from rlm.bench import tasks
+        from rlm.bench.grid import known
+        from rlm.bench.session import Session
+        from rlm.errors import RecordError, UsageError
+
+        option = self.bench.config.option
+        self.cells = collected.cells
+        try:
+            for name in option.rlm_tasks or ():
+                known(name, "task", sorted({*tasks.names(), *collected.tasks}))
+            if self.cells and not (option.rlm_plan or option.collectonly):
+                self.session = Session(self.bench.options, self.cells.values())
+                self.bench.start = self.session.start
+        except (UsageError, RecordError) as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def pytest_collection_finish(self) -> None:
+        """Begin, in a session without workers."""
+        if self.bench.collected.tasks:
+            self.begin(self.bench.collected)
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Say what will run, below the number of collected items."""
+        return self.session.lines() if self.session else []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker where to meet."""
+        from rlm.bench.mailbox import Mailbox
+
+        self.mailbox = self.mailbox or Mailbox.new()
+        node.workerinput["rlm_mailbox"] = str(self.mailbox.path)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """Begin, when the first worker says what there is to run."""
+        assert self.mailbox is not None
+        data = self.mailbox.read(node.workerinput["workerid"])
+        if data is None or self.session is not None:
+            return
+        from rlm.bench.grid import Cell
+
+        cells = {nodeid: Cell(**cell) for nodeid, cell in data["cells"].items()}
+        self.begin(Collected(cells, data["tasks"]))
+        if self.session is not None:
+            self.mailbox.write("start", asdict(self.session.start))
+            terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
+            for line in self.session.lines() if terminal else ():
+                terminal.write_line(line)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """With ``--rlm-plan``: show the plan, in place of all tests."""
+        config = self.bench.config
+        if not config.option.rlm_plan:
+            return None
+        from rlm.bench.report.plan import plan
+
+        terminal = config.pluginmanager.getplugin("terminalreporter")
+        if terminal and self.cells:
+            text = plan(
+                list(self.cells.values()),
+                spec=config.option.rlm_model,
+                window=config.option.rlm_num_ctx,
+                width=terminal._tw.fullwidth,
+                color=terminal._tw.hasmarkup,
+            )
+            terminal.write_line("")
+            terminal.write_line(text)
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record of a cell."""
+        # --dist loadgroup adds the group's name.
+        cell = self.cells.get(report.nodeid) or self.cells.get(report.nodeid.rpartition("@")[0])
+        if self.session is None or cell is None:
+            return
+        from rlm.bench.records import Failure, decode
+
+        packed = _unpack(report)
+        when = str(report.when)
+        if packed and packed["record"]:
+            self.session.finished(decode(packed["record"]))
+        elif packed:
+            self.session.cached(str(packed["key"]))
+        elif when == "???":  # the worker died
+            self.session.unmeasured(cell, "crashed", Failure("crashed", report.longreprtext))
+        elif when in ("setup", "call") and report.failed:
+            self.session.unmeasured(cell, "error", Failure(when, report.longreprtext))
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> Status | None:
+        """A verdict is a category of its own, except that what was not measured failed."""
+        if str(report.when) == "???" and self.session is not None:
+            return "failed", "X", ("CRASHED", {"red": True})
+        packed = _unpack(report)
+        if not packed:
+            return None
+        verdict, is_cached = str(packed["verdict"]), packed["record"] is None
+        letter, markup = STATUS[verdict]
+        if report.failed and "red" not in markup:
+            return None  # something after `cell.run()` failed
+        word = f"{verdict.upper()} (cached)" if is_cached else verdict.upper()
+        category = "failed" if report.failed else verdict
+        return category, letter.lower() if is_cached else letter, (word, markup)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table, and where the records are."""
+        if self.session is None or not self.session.shown:
+            return
+        from rlm.bench.report.summary import summary
+
+        terminalreporter.section("rlm-bench")
+        writer = terminalreporter._tw
+        records = list(self.session.shown.values())
+        text = summary(records, width=writer.fullwidth, color=writer.hasmarkup)
+        terminalreporter.write_line(text)
+        terminalreporter.write_line(f"records: {self.session.store.path}")
+
+    def pytest_unconfigure(self) -> None:
+        """Stop the engine and close the files."""
+        if self.session is not None:
+            self.session.close()
+        if self.mailbox is not None:
+            self.mailbox.close()
+
+
+Status = tuple[str, str, tuple[str, Mapping[str, bool]]]

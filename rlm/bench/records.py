@@ -20,6 +20,8 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from rlm.bench.grid import Unit
+from rlm.bench.tasks.base import Scores
 from rlm.errors import RecordError
 
 SCHEMA: Final = 1
@@ -113,7 +115,7 @@ class Record:
         task, length, unit, depth, sample, draw, split, architecture: which cell.
         seed: of the suite.
         verdict: see ``VERDICTS``.
-        scores: ``exact`` and ``graded``; empty where nothing was scored.
+        scores: ``None`` where nothing was scored.
         doc: ``None`` where no document could be made.
         realised_depth: of the evidence, 0 to 1.
         limits: of a code cell, and turns and seconds of the loop.
@@ -127,7 +129,7 @@ class Record:
     key: str
     task: str
     length: int
-    unit: str
+    unit: Unit
     depth: int | None
     sample: int
     draw: int
@@ -140,7 +142,7 @@ class Record:
     question: str = ""
     gold: str = ""
     prediction: str = ""
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: Scores | None = None
     realised_depth: float | None = None
     usage: Tokens = Tokens()
     iterations: int = 0

@@ -19,7 +19,7 @@ MAX_EXTRA_CHARS: Final = 100
 
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
-_EDGES: Final = " \t\r\n\"'`*“”‘’.,;:!?()[]{}<>$"
+_EDGES: Final = " \t\r\n\"'`*“”‘’.,;:!?()[]{}<>$"  # noqa: RUF001
 
 
 def score_answer(gold: str, text: str) -> Scores:

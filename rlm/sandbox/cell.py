@@ -46,7 +46,7 @@ class Desk:
                 return list(self._calls.llm_query_batched(list(prompts)))
             case "rlm_query", (context, query):
                 return [self._calls.rlm_query(context, query)]
-        raise ChildGoneError("it asked for what does not exist")
+        raise ChildGoneError(say("died", "protocol"))
 
     def _check(self, call: Call, count: int) -> None:
         limits = self._limits
@@ -112,12 +112,12 @@ class CellRun:
                         self._final = self._final or Final(value, source)
                     case Hello():
                         self._child.end()
-                        raise ChildGoneError("it spoke out of turn")
+                        raise ChildGoneError(say("died", "protocol"))
 
     def _stop(self) -> None:
         if self._interrupted:
             self._child.end()
-            raise ChildGoneError(f"killed after {self._limits.seconds:g} seconds")
+            raise ChildGoneError(say("died", "clock", seconds=f"{self._limits.seconds:g}"))
         self._interrupted = True
         self._deadline = time.monotonic() + GRACE_SECONDS
         self._child.interrupt()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm.errors import SandboxError
+from rlm.prompts import say
 from rlm.sandbox.wire import Frames, Hello, Message, decode, frame
 
 START_SECONDS = 30.0
@@ -104,7 +105,9 @@ class Child:
         if self._process.returncode is None:
             self._signal(signal.SIGKILL)
         code = self._process.wait()
-        return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+        if code < 0:
+            return say("died", "signal", number=-code)
+        return say("died", "status", code=code)
 
     def _greet(self, setup: Mapping[str, Any]) -> tuple[str, ...]:
         deadline = time.monotonic() + START_SECONDS
@@ -135,8 +138,8 @@ class Child:
             pass
         except ConnectionError:
             self._broken = self._broken or ""
-        except SandboxError as problem:
-            self._broken = str(problem)
+        except SandboxError:
+            self._broken = say("died", "protocol")
         return messages
 
     def _send(self, sock: socket.socket, message: Mapping[str, Any]) -> None:
@@ -147,7 +150,7 @@ class Child:
             try:
                 if not poll.poll(SEND_SECONDS * 1000):
                     self.end()
-                    raise ChildGoneError("it does not read what it is sent")
+                    raise ChildGoneError(say("died", "protocol"))
                 rest = rest[sock.send(rest, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 continue

@@ -297,9 +297,10 @@ class Session:
 
     def SHOW_VARS(self) -> dict[str, str]:  # noqa: N802
         """Print and return the model's variables, each with its type and size."""
-        shown = {name: describe(value) for name, value in sorted(self._variables().items())}
-        lines = [f"{name}: {text}" for name, text in shown.items()]
-        self._tape.write("\n".join(lines or [self._setup["texts"]["no_variables"]]) + "\n")
+        texts = self._setup["texts"]
+        shown = {n: describe(value, texts) for n, value in sorted(self._variables().items())}
+        lines = [texts["listed"].format(name=name, text=text) for name, text in shown.items()]
+        self._tape.write("\n".join(lines or [texts["no_variables"]]) + "\n")
         return shown
 
     def _value_of(self, name: object) -> object:
@@ -338,13 +339,13 @@ def _show_frame(entry: traceback.FrameSummary) -> str:
     return f"{entry.filename}, line {entry.lineno}{where}\n    {entry.line}\n"
 
 
-def describe(value: object) -> str:
+def describe(value: object, texts: dict[str, str]) -> str:
     """Type and length of a container or text, type and value of anything small."""
     kind = type(value).__name__
     if isinstance(value, (str, bytes, list, tuple, dict, set, frozenset)):
-        return f"{kind}, length {len(value)}"
+        return texts["sized"].format(type=kind, length=len(value))
     if value is None or isinstance(value, (bool, int, float, complex)):
-        return f"{kind}, {reprlib.repr(value)}"
+        return texts["valued"].format(type=kind, value=reprlib.repr(value))
     return kind
 
 

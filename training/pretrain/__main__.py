@@ -14,6 +14,7 @@ from rlm import prompts
 from rlm.bench.tasks.stream import Stream
 from training.pretrain.demos import make_demos, read_demos
 from training.pretrain.pages import Level, make_page
+from training.pretrain.ship import ship
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
 from training.pretrain.train import Settings, Trainer, one_thread
 
@@ -38,6 +39,8 @@ def main() -> None:
     chat = Chat(load_tokenizer(tokenizer))
     settings = Settings(tokens=args.tokens, seed=args.seed)
     Trainer(args.out, chat, lambda: list(read_demos(demos)), settings).run()
+    ship(args.out, args.out / "embedded.gguf")
+    print(f"{args.out}/embedded.gguf is ready; python -m training.pretrain.ship puts it in place")
 
 
 def corpus(seed: int, demos: Path) -> Iterator[str]:

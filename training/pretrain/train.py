@@ -168,7 +168,7 @@ class Trainer:
         before = self.progress.seconds
         started = saved = time.monotonic()
         while self.progress.tokens < self.settings.tokens:
-            row = self._step()
+            row = self.step()
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step % 10 == 0:
                 self._log(row)
@@ -201,7 +201,7 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         print(f"resumed at step {self.progress.step}, stage {self.progress.stage}", flush=True)
 
-    def _step(self) -> dict[str, float]:
+    def step(self) -> dict[str, float]:
         """One optimizer step over a micro-batch of each kind; returns what is logged."""
         batches = self._batches()
         supervised = sum(len(batch.rows) for batch in batches)

@@ -27,7 +27,7 @@ def test_bad_length_is_named(text):
 
 @pytest.mark.parametrize("text", ["101", "-5", "middle", "10,", "5.5"])
 def test_bad_depth_is_named(text):
-    with pytest.raises(UsageError, match="depth|empty entry"):
+    with pytest.raises(UsageError, match=r"depth|empty entry"):
         grid.parse_depths(text)
 
 

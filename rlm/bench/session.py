@@ -1,0 +1,214 @@
+"""The half of a session that one process owns: run folder, engine, and what is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rlm import clients
+from rlm.bench import records, runner
+from rlm.bench.grid import Cell
+from rlm.bench.records import Failure, Record, Store, Verdict
+from rlm.bench.runner import Settings
+from rlm.bench.tasks.base import Split
+from rlm.clients.base import Client, ModelInfo
+from rlm.clients.llamacpp import Engine, EngineAddress
+from rlm.errors import ClientError, ModelNotFound, UsageError
+from rlm.loop import Prompt
+from rlm.sandbox import open_sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person asked for.
+
+    Attributes:
+        spec: of the model.
+        num_ctx: window in tokens; ``None`` leaves it to the client.
+        prompt: which system prompt the loop uses.
+        seed: of the suite.
+        split: whose names, values and wordings the documents use.
+        run: name or folder of the run; ``None`` makes a new one.
+        rerun: verdicts that run again when a run is continued.
+        root: where ``runs/`` lies.
+        clients: how many clients will share an engine.
+    """
+
+    spec: str = "embedded"
+    num_ctx: int | None = None
+    prompt: Prompt = "auto"
+    seed: int = 0
+    split: Split = "eval"
+    run: str | None = None
+    rerun: Sequence[str] = ("error", "crashed")
+    root: Path = Path()
+    clients: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What every process of a session needs to know: plain data, made once by `Session`.
+
+    Attributes:
+        run: the run's folder.
+        engine: address of the shared engine, if the model needs one.
+        done: verdicts of the cells that need not run, by key; one snapshot for all.
+        environment: see `rlm.bench.runner.environment`.
+    """
+
+    run: str = ""
+    engine: dict[str, str] | None = None
+    done: dict[str, Verdict] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+
+def connect(options: Options, start: Start) -> Client:
+    """A client of the session's model, on its engine if it has one.
+
+    Raises:
+        ClientError: the model cannot be reached.
+    """
+    address = EngineAddress.from_dict(start.engine) if start.engine else None
+    return clients.connect(options.spec, num_ctx=options.num_ctx, engine=address)
+
+
+def settings(options: Options, start: Start) -> Settings:
+    """What holds for all cells."""
+    return Settings(
+        run=Path(start.run),
+        spec=options.spec,
+        prompt=options.prompt,
+        seed=options.seed,
+        split=options.split,
+        environment=start.environment,
+    )
+
+
+class Session:
+    """A session from its first cell to its end. Call `close`.
+
+    Args:
+        options: see `Options`.
+        cells: the cells that will run.
+
+    Attributes:
+        start: see `Start`.
+        info: the model, ``None`` if it could not be asked.
+        problem: why not.
+
+    Raises:
+        UsageError: there is no such model, or the run belongs to another one.
+        RecordError: the run folder cannot be read.
+    """
+
+    def __init__(self, options: Options, cells: Collection[Cell]) -> None:
+        self.options, self.cells = options, cells
+        self.info: ModelInfo | None = None
+        self.problem = ""
+        self.shown: dict[str, Record] = {}
+        self._engine: Engine | None = None
+        self.store = Store(records.folder(options.run or records.new_name(), options.root))
+        try:
+            self.start = self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def settings(self) -> Settings:
+        """What holds for all cells."""
+        return settings(self.options, self.start)
+
+    def _begin(self) -> Start:
+        try:
+            self._engine = clients.open_engine(
+                self.options.spec, num_ctx=self.options.num_ctx, clients=self.options.clients
+            )
+            engine = self._engine.address.to_dict() if self._engine else None
+            client = connect(self.options, Start(engine=engine))
+            try:
+                self.info = client.info()
+            finally:
+                client.close()
+        except ModelNotFound as error:
+            raise UsageError(str(error)) from error
+        except ClientError as error:  # each cell will say so; the server may come back
+            self.problem, engine = str(error), None
+        self._refuse_other_model()
+        start = Start(
+            run=str(self.store.path.absolute()),
+            engine=engine,
+            done=records.done(self.store.records, self.options.rerun),
+            environment=runner.environment(),
+        )
+        self.store.begin(self._header(start))
+        return start
+
+    def _refuse_other_model(self) -> None:
+        others = self.store.digests - {self.info.digest} if self.info else set()
+        if others:
+            raise UsageError(
+                f"run {self.store.name!r} was made with another model ({', '.join(others)}) than "
+                f"{self.options.spec} ({self.info.digest if self.info else ''}): "
+                "choose another name for --rlm-run"
+            )
+
+    def _header(self, start: Start) -> dict[str, Any]:
+        return {
+            "run": self.store.name,
+            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "spec": self.options.spec,
+            "digest": self.info.digest if self.info else "",
+            "window": self.info.window if self.info else None,
+            "seed": self.options.seed,
+            "split": self.options.split,
+            "cells": len(self.cells),
+            **start.environment,
+        }
+
+    def lines(self) -> list[str]:
+        """What to tell a person before the first cell."""
+        isolation = open_sandbox().isolation
+        confined = "confined" if isolation.confined else "not confined by the kernel"
+        held = {k: r for k, r in self.store.records.items() if k in self.start.done}
+        there = runner.places(held.values(), self.settings, self.info)
+        done = sum(cell in there for cell in self.cells)
+        lines = [
+            f"model: {self._model()}",
+            f"sandbox: {isolation.backend}, {confined}",
+            f"run: {self.store.path}: {done} done, {len(self.cells) - done} to do",
+        ]
+        if self.store.repaired:
+            lines.append(
+                f"repaired: cut {self.store.repaired} bytes of a torn last line off "
+                f"{records.RESULTS}; that cell runs again"
+            )
+        return lines
+
+    def _model(self) -> str:
+        if self.info is None:
+            return f"{self.options.spec}, not reachable: {self.problem}"
+        window = self.info.window or "unknown"
+        return f"{self.info.spec} ({self.info.digest[:19]}), window {window}, {self.info.server}"
+
+    def finished(self, record: Record) -> None:
+        """Keep a record."""
+        self.store.append(record)
+        self.shown[record.key] = record
+
+    def cached(self, key: str) -> None:
+        """Show the record that the run has already."""
+        self.shown[key] = self.store.records[key]
+
+    def unmeasured(self, cell: Cell, verdict: Verdict, failure: Failure) -> None:
+        """Keep a record of a cell that could not say itself how it ended."""
+        self.finished(runner.unmeasured(cell, self.settings, self.info, verdict, failure))
+
+    def close(self) -> None:
+        """Close the file and stop the engine. Idempotent."""
+        self.store.close()
+        if self._engine is not None:
+            self._engine.close()

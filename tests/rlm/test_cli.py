@@ -1,0 +1,206 @@
+"""`rlm ask`: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rlm.cli import main
+from rlm.errors import CallTimeout
+from rlm.trajectory import Trajectory
+from tests.rlm.scripted import Scripted, code
+
+TEXT = "The secret passcode is 48213."
+Ask = Callable[..., int]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "book.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def ask(file: str, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Ask with a scripted model; the default script finds the code with one sub-call."""
+
+    def run(*args: str, client: Scripted | None = None, document: str = file) -> int:
+        script = [code("print(context_len)"), code("FINAL(llm_query(context))"), "48213"]
+        model = client or Scripted(script)
+        monkeypatch.setattr("rlm.cli.connect", lambda spec: model)
+        status = main(["ask", document, "Which passcode?", *args])
+        assert model.closed or status == 2
+        return status
+
+    return run
+
+
+def test_answer_is_all_of_stdout(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask() == 0
+    assert capsys.readouterr().out == "48213\n"
+
+
+def test_summary_is_one_line_on_stderr(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    ask()
+    line = r"2 turns, 1 sub-call, [\d,]+ tokens, \d+\.\d s, ended by final\n"
+    assert re.fullmatch(line, capsys.readouterr().err)
+
+
+def test_verbose_shows_code_and_output(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    ask("--verbose")
+    shown = capsys.readouterr()
+    assert "turn 1: ok, 0 sub-calls\nprint(context_len)\nOutput (3 characters):\n29\n" in shown.err
+    assert "turn 2: final, 1 sub-call\nFINAL(llm_query(context))\n" in shown.err
+    assert shown.out == "48213\n"
+
+
+def test_verbose_shows_a_reply_without_code(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    ask("--verbose", client=Scripted(["I wonder.", "FINAL(1)"]))
+    assert "turn 1: no code, 0 sub-calls\nI wonder.\nNo code was found" in capsys.readouterr().err
+
+
+def test_progress_is_shown_on_a_terminal(
+    ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    ask()
+    err = capsys.readouterr().err
+    assert "turn 1: ok, 0 sub-calls" in err
+    assert "print(context_len)" not in err
+
+
+def test_verbose_does_not_pass_escape_codes_on(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask("--verbose", client=Scripted(["print('\\x1b[31mred')", "FINAL(1)"]))
+    assert "\ufffd[31mred" in capsys.readouterr().err
+
+
+def test_brackets_are_not_markup(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    ask("--verbose", client=Scripted(["print('[bold]x[/bold]')", "FINAL(1)"]))
+    assert "[bold]x[/bold]\n" in capsys.readouterr().err
+
+
+def test_json_is_the_whole_answer(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["answer"], row["iterations"], row["ended_by"]) == ("48213", 2, "final")
+    assert len(Trajectory.from_dict(row["trajectory"]).calls) == 3
+
+
+def test_vanilla_puts_the_text_into_the_prompt(ask: Ask) -> None:
+    client = Scripted(["48213"])
+    assert ask("--vanilla", client=client) == 0
+    assert client.sent[0][1].content == f"{TEXT}\n\nQuestion: Which passcode?"
+
+
+def test_vanilla_text_that_does_not_fit(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--vanilla", client=Scripted([], window=5)) == 1
+    err = capsys.readouterr().err
+    assert "book.txt with the question does not fit the model's window; leave out --vanilla" in err
+
+
+@pytest.mark.parametrize("prompt", ["full", "compact"])
+def test_prompt(ask: Ask, prompt: str) -> None:
+    client = Scripted(["FINAL(1)"])
+    ask("--prompt", prompt, client=client)
+    assert client.sent[0][0].content.startswith("You answer") is (prompt == "full")
+
+
+def test_max_iterations(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--max-iterations", "1", client=Scripted(["print(1)", "48213"])) == 0
+    assert "1 turn, 0 sub-calls" in capsys.readouterr().err
+
+
+def test_no_iterations_is_a_usage_error(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--max-iterations", "0") == 2
+    assert "max_iterations 0" in capsys.readouterr().err
+
+
+def test_failed_call_is_one_line(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(client=Scripted([CallTimeout("no answer in 5 s")])) == 1
+    assert capsys.readouterr() == ("", "rlm: no answer in 5 s\n")
+
+
+def test_ctrl_c_is_one_line(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(_: object) -> str:
+        raise KeyboardInterrupt
+
+    assert ask(client=Scripted(stop)) == 1
+    assert capsys.readouterr() == ("", "rlm: stopped\n")
+
+
+def test_stdin(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\ufeffé".encode())))
+    assert ask(document="-", client=Scripted(["FINAL(context)"])) == 0
+    assert capsys.readouterr().out == "é\n"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t"])
+def test_empty_file_is_a_usage_error(
+    ask: Ask, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "empty.txt"
+    path.write_bytes(content)
+    assert ask(document=str(path)) == 2
+    assert capsys.readouterr().err == f"rlm: {path} is empty; give a file with text\n"
+
+
+def test_file_that_is_not_text(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes("caf\xe9 noir".encode("latin-1"))
+    assert ask(document=str(path)) == 2
+    err = capsys.readouterr().err
+    assert f"{path} is not UTF-8 text (at byte 3)" in err
+    assert "iconv" in err
+
+
+def test_missing_file(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(document="no/such.txt") == 2
+    assert capsys.readouterr().err == (
+        "rlm: cannot read no/such.txt: No such file or directory; give the path of a text file\n"
+    )
+
+
+def test_empty_question(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", file, " "]) == 2
+    assert "the question is empty" in capsys.readouterr().err
+
+
+def test_unknown_model(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", file, "q", "--model", "olama/x"]) == 2
+    assert "'olama/x'" in capsys.readouterr().err
+
+
+def test_server_that_does_not_answer(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", file, "q", "--model", "openai/x@http://127.0.0.1:9/v1"]) == 1
+    err = capsys.readouterr().err
+    assert "127.0.0.1:9" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("args", [[], ["ask"], ["ask", "f"], ["ask", "f", "q", "--prompt", "x"]])
+def test_wrong_arguments(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    assert "usage: rlm" in capsys.readouterr().err
+
+
+def test_help_teaches_with_two_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["ask", "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.split("examples:")[1].count("rlm ask ") == 2

@@ -1,0 +1,55 @@
+"""The baseline: one call with the whole document."""
+
+from __future__ import annotations
+
+import pytest
+
+from rlm.errors import CallTimeout, PromptTooLong
+from rlm.messages import Message, Options
+from rlm.vanilla import Vanilla
+from tests.rlm.scripted import Scripted
+
+
+def test_document_and_question_byte_for_byte() -> None:
+    client = Scripted(["48213"])
+    Vanilla(client).completion("The code {x} is 48213.", "Which code?")
+    assert client.sent == [
+        (
+            Message("system", "Answer the question about the text. Reply with the answer only."),
+            Message("user", "The code {x} is 48213.\n\nQuestion: Which code?"),
+        )
+    ]
+
+
+def test_answer() -> None:
+    answer = Vanilla(Scripted([" 48213\n"])).completion("d", "q")
+    assert (answer.answer, answer.ended_by, answer.truncated) == ("48213", "answered", False)
+    assert (answer.iterations, answer.sub_calls, answer.usage.calls) == (1, 0, 1)
+    assert answer.times.wall == 0.5
+
+
+def test_call_is_recorded() -> None:
+    (call,) = Vanilla(Scripted(["48213"])).completion("d", "q").trajectory.calls
+    assert (call.kind, call.turn, call.completion.text) == ("vanilla", 0, "48213")
+
+
+def test_options() -> None:
+    client = Scripted(["a", "b"])
+    Vanilla(client).completion("d", "q")
+    Vanilla(client, options=Options(max_tokens=5)).completion("d", "q")
+    assert [options.max_tokens for options in client.options] == [128, 5]
+
+
+def test_document_that_does_not_fit_is_truncated_not_an_error() -> None:
+    answer = Vanilla(Scripted([PromptTooLong("no")])).completion("d", "q")
+    assert (answer.answer, answer.truncated) == ("", True)
+    assert [call.error for call in answer.trajectory.calls] == ["PromptTooLong: no"]
+
+
+def test_prompt_cut_silently_is_said() -> None:
+    assert Vanilla(Scripted(["x"], truncated=True)).completion("d", "q").truncated
+
+
+def test_other_failure_is_an_error() -> None:
+    with pytest.raises(CallTimeout):
+        Vanilla(Scripted([CallTimeout("slow")])).completion("d", "q")

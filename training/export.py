@@ -1,0 +1,115 @@
+"""A trained Qwen3 as GGUF in f32, which llama.cpp and Ollama load.
+
+Tensor names and metadata keys: llama.cpp's ``gguf-py/gguf/constants.py`` (architecture ``qwen3``).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gguf
+import torch
+from tokenizers import Tokenizer
+from transformers import Qwen3Config
+
+from rlm.clients.llamacpp import CHATML_TEMPLATE
+from training.pretrain.tokenizer import END, END_OF_TEXT, SPECIAL
+
+TENSORS = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def export_gguf(
+    path: Path,
+    state: dict[str, torch.Tensor],
+    config: Qwen3Config,
+    tokenizer: Tokenizer,
+    *,
+    name: str,
+) -> None:
+    """Write weights, tokenizer and chat template to `path`, by way of a temporary name.
+
+    Args:
+        path: where the file goes.
+        state: state dict of a `Qwen3ForCausalLM` with tied embeddings.
+        config: its sizes.
+        tokenizer: byte-level BPE with Qwen2's split rule.
+        name: the model's name in the file.
+
+    Raises:
+        ValueError: model and tokenizer differ in their number of tokens.
+    """
+    if tokenizer.get_vocab_size() != config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {config.vocab_size}"
+        )
+    partial = path.with_suffix(".part")
+    writer = gguf.GGUFWriter(partial, "qwen3")
+    writer.add_name(name)
+    writer.add_license("apache-2.0")
+    _write_sizes(writer, config)
+    _write_tokenizer(writer, tokenizer)
+    for target, tensor in _tensors(state):
+        writer.add_tensor(target, tensor.detach().float().contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    partial.replace(path)
+
+
+def _write_sizes(writer: gguf.GGUFWriter, config: Qwen3Config) -> None:
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+
+
+def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    tokens = [token for token, _ in vocabulary]
+    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([control if token in SPECIAL else normal for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_eos_token_id(tokens.index(END))
+    writer.add_pad_token_id(tokens.index(END_OF_TEXT))
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(CHATML_TEMPLATE)
+
+
+def _tensors(state: dict[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+    """GGUF name and tensor of each weight; the tied output matrix is left out."""
+    named = [
+        ("token_embd.weight", state["model.embed_tokens.weight"]),
+        ("output_norm.weight", state["model.norm.weight"]),
+    ]
+    for key, tensor in state.items():
+        if key.startswith("model.layers."):
+            number, _, part = key.removeprefix("model.layers.").partition(".")
+            target = TENSORS[part.removesuffix(".weight")]
+            named.append((f"blk.{number}.{target}.weight", tensor))
+    return named
