@@ -374,7 +374,6 @@ def test_last_call_after_the_last_turn(ask: Ask) -> None:
     assert last.messages[:-1] == (
         *root(answer)[1],
         Message("assistant", "print(22)"),
-        Message("user", answer.trajectory.turns[1].feedback),
     )
 
 
