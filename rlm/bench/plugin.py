@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rlm.sandbox.base import Sandbox
 
 PROPERTY: Final = "rlm_cell"
+CONTROLLER: Final = "rlm_bench_controller"
 STATUS: Final = {
     "correct": ("C", {"green": True}),
     "wrong": ("W", {"yellow": True}),
@@ -183,7 +184,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.option.rlm_plan and hasattr(config.option, "tx"):
         config.option.dist, config.option.tx = "no", []  # a plan needs no workers
-    config.pluginmanager.register(Controller(bench), "rlm_bench_controller")
+    config.pluginmanager.register(Controller(bench), CONTROLLER)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -221,14 +222,16 @@ def _grid(option: argparse.Namespace) -> Grid:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Drop the place-holders of tasks that were not selected."""
-    if config.stash[BENCH].collected.tasks:
-        items[:] = [item for item in items if _param(item, default=item) is not None]
+    """Deselect the place-holders of tasks that were not chosen."""
+    out = [item for item in items if _param(item, default=item) is None]
+    if config.stash[BENCH].collected.tasks and out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reports to the controller
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note the cells that are left after all deselection; a worker passes them on."""
+    """Note the cells that are left; then begin, or as a worker pass them on."""
     bench = session.config.stash[BENCH]
     if not bench.collected.tasks:
         return
@@ -238,6 +241,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     bench.collected.cells = {node: cell for node, cell in pairs if isinstance(cell, Cell)}
     if bench.mailbox is not None:
         bench.mailbox.write(bench.worker["workerid"], asdict(bench.collected))
+    else:
+        session.config.pluginmanager.getplugin(CONTROLLER).begin(bench.collected)
 
 
 def _param(item: pytest.Item, default: object = None) -> object:
@@ -377,14 +382,14 @@ class Controller:
         except (UsageError, RecordError) as error:
             raise pytest.UsageError(str(error)) from error
 
-    def pytest_collection_finish(self) -> None:
-        """Begin, in a session without workers."""
-        if self.bench.collected.tasks:
-            self.begin(self.bench.collected)
-
     def pytest_report_collectionfinish(self) -> list[str]:
         """Say what will run, below the number of collected items."""
-        return self.session.lines() if self.session else []
+        if self.session is None:
+            return []
+        terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
+        for verdict in STATUS if terminal else ():
+            terminal.stats.setdefault(verdict, [])  # their order in pytest's closing line
+        return self.session.lines()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -408,7 +413,7 @@ class Controller:
         if self.session is not None:
             self.mailbox.write("start", asdict(self.session.start))
             terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
-            for line in self.session.lines() if terminal else ():
+            for line in self.pytest_report_collectionfinish() if terminal else ():
                 terminal.write_line(line)
 
     @pytest.hookimpl(tryfirst=True)
@@ -477,7 +482,7 @@ class Controller:
         records = list(self.session.shown.values())
         text = summary(records, width=writer.fullwidth, color=writer.hasmarkup)
         terminalreporter.write_line(text)
-        terminalreporter.write_line(f"records: {self.session.store.path}")
+        terminalreporter.write_line(f"records: {self.session.place}/")
 
     def pytest_unconfigure(self) -> None:
         """Stop the engine and close the files."""

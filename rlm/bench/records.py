@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,19 @@ from rlm.errors import RecordError
 SCHEMA: Final = 1
 RUNS: Final = Path("runs")
 RESULTS: Final = "results.jsonl"
+
+COORDINATES: Final = (
+    "task",
+    "length",
+    "unit",
+    "depth",
+    "sample",
+    "draw",
+    "seed",
+    "split",
+    "architecture",
+)
+"""Fields of a record that say which cell it is."""
 
 Verdict = Literal["correct", "wrong", "truncated", "timeout", "error", "crashed"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
@@ -159,6 +172,11 @@ class Record:
     finished: str = ""
     schema: int = SCHEMA
 
+    @property
+    def bare_key(self) -> str:
+        """The key for as long as neither document nor model are known."""
+        return digest({name: getattr(self, name) for name in COORDINATES})
+
 
 def encode(record: Record) -> str:
     """One line of pure ASCII JSON, whatever text a model wrote (even lone surrogates)."""
@@ -186,8 +204,19 @@ def load(run: str | os.PathLike[str]) -> list[Record]:
     path = folder(run) / RESULTS
     if not path.is_file():
         raise RecordError(f"there is no run {str(run)!r}: {path} does not exist")
-    newest = {r.key: r for row in _rows(path) if row["row"] == "cell" for r in [_record(row)]}
-    return list(newest.values())
+    return list(newest(_record(row) for row in _rows(path) if row["row"] == "cell").values())
+
+
+def newest(found: Iterable[Record]) -> dict[str, Record]:
+    """The newest record of each key.
+
+    A cell whose model could not be asked has a key without a model; such a record gives way to any
+    other of the same cell.
+    """
+    records = {r.key: r for r in found}
+    for key in [r.bare_key for r in records.values() if r.model.digest]:
+        records.pop(key, None)
+    return records
 
 
 def folder(run: str | os.PathLike[str], root: Path | None = None) -> Path:
@@ -244,7 +273,7 @@ class Store:
         self.repaired = repair(file)
         rows = list(_rows(file)) if file.is_file() else []
         cells = [_record(row) for row in rows if row["row"] == "cell"]
-        self.records = {r.key: r for r in cells}
+        self.records = newest(cells)
         self.digests = {r.model.digest for r in cells} - {""}
         self._file = file.open("a", encoding="ascii")
 

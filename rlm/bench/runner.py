@@ -113,11 +113,10 @@ def measure(
 def blank(cell: Cell, settings: Settings) -> Record:
     """The record of a cell of which nothing is known but that it did not end: ``crashed``."""
     model = Model(settings.spec, "", None, "", {}, settings.prompt, prompts.VERSION, "")
-    coordinates = {name: getattr(cell, name) for name in Cell.__dataclass_fields__}
-    return Record(
+    record = Record(
         run=settings.run.name,
-        key=records.digest({**coordinates, "seed": settings.seed, "split": settings.split}),
-        **coordinates,
+        key="",
+        **{name: getattr(cell, name) for name in Cell.__dataclass_fields__},
         draw=0,
         seed=settings.seed,
         split=settings.split,
@@ -126,6 +125,7 @@ def blank(cell: Cell, settings: Settings) -> Record:
         limits=_limits(),
         **settings.environment,
     )
+    return replace(record, key=record.bare_key)
 
 
 def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> Record:
@@ -264,12 +264,11 @@ def _verdict_of(error: Exception) -> Verdict:
 
 def _key(record: Record, doc: Doc, model: Model) -> str:
     """Hash of everything that could change the result."""
-    names = ("task", "length", "unit", "depth", "sample", "draw", "seed", "split", "architecture")
     return records.digest(
         {
             "suite": SUITE_VERSION,
             "package": _version("rlm-bench"),
-            **{name: getattr(record, name) for name in names},
+            **{name: getattr(record, name) for name in records.COORDINATES},
             "doc": asdict(doc),
             "model": {k: v for k, v in asdict(model).items() if k != "spec"},
             "sampling": {"root": asdict(ROOT_OPTIONS), "sub": asdict(SUB_OPTIONS)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from rlm.bench.records import Failure, Record, Store, Verdict
 from rlm.bench.runner import Settings
 from rlm.bench.tasks.base import Split
 from rlm.clients.base import Client, ModelInfo
-from rlm.clients.llamacpp import Engine, EngineAddress
+from rlm.clients.llamacpp import EngineAddress
 from rlm.errors import ClientError, ModelNotFound, UsageError
 from rlm.loop import Prompt
 from rlm.sandbox import open_sandbox
@@ -109,10 +110,13 @@ class Session:
         self.info: ModelInfo | None = None
         self.problem = ""
         self.shown: dict[str, Record] = {}
-        self._engine: Engine | None = None
-        self.store = Store(records.folder(options.run or records.new_name(), options.root))
+        self._open = ExitStack()
         try:
-            self.start = self._begin()
+            engine = self._ask_model()
+            self.store = Store(records.folder(options.run or records.new_name(), options.root))
+            self._open.callback(self.store.close)
+            self._refuse_other_model()
+            self.start = self._begin(engine)
         except BaseException:
             self.close()
             raise
@@ -122,22 +126,32 @@ class Session:
         """What holds for all cells."""
         return settings(self.options, self.start)
 
-    def _begin(self) -> Start:
+    @property
+    def place(self) -> str:
+        """The run's folder as a person writes it."""
+        path, root = self.store.path, self.options.root
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+    def _ask_model(self) -> dict[str, str] | None:
+        """Start the engine if there is to be one, and learn what the model is."""
+        options = self.options
         try:
-            self._engine = clients.open_engine(
-                self.options.spec, num_ctx=self.options.num_ctx, clients=self.options.clients
+            engine = clients.open_engine(
+                options.spec, num_ctx=options.num_ctx, clients=options.clients
             )
-            engine = self._engine.address.to_dict() if self._engine else None
-            client = connect(self.options, Start(engine=engine))
-            try:
+            if engine is not None:
+                self._open.callback(engine.close)
+            address = engine.address.to_dict() if engine else None
+            with closing(connect(options, Start(engine=address))) as client:
                 self.info = client.info()
-            finally:
-                client.close()
         except ModelNotFound as error:
             raise UsageError(str(error)) from error
         except ClientError as error:  # each cell will say so; the server may come back
-            self.problem, engine = str(error), None
-        self._refuse_other_model()
+            self.problem = str(error)
+            return None
+        return address
+
+    def _begin(self, engine: dict[str, str] | None) -> Start:
         start = Start(
             run=str(self.store.path.absolute()),
             engine=engine,
@@ -179,7 +193,7 @@ class Session:
         lines = [
             f"model: {self._model()}",
             f"sandbox: {isolation.backend}, {confined}",
-            f"run: {self.store.path}: {done} done, {len(self.cells) - done} to do",
+            f"run: {self.place}: {done} done, {len(self.cells) - done} to do",
         ]
         if self.store.repaired:
             lines.append(
@@ -192,7 +206,9 @@ class Session:
         if self.info is None:
             return f"{self.options.spec}, not reachable: {self.problem}"
         window = self.info.window or "unknown"
-        return f"{self.info.spec} ({self.info.digest[:19]}), window {window}, {self.info.server}"
+        digest = self.info.digest
+        short = digest[:19] if digest.startswith("sha256:") else digest
+        return f"{self.info.spec} ({short}), window {window}, {self.info.server}"
 
     def finished(self, record: Record) -> None:
         """Keep a record."""
@@ -209,6 +225,4 @@ class Session:
 
     def close(self) -> None:
         """Close the file and stop the engine. Idempotent."""
-        self.store.close()
-        if self._engine is not None:
-            self._engine.close()
+        self._open.close()

@@ -73,18 +73,26 @@ class Calls(Protocol):
     ``RuntimeError`` inside the cell.
     """
 
-    def llm_query(self, prompt: str) -> str: ...
+    def llm_query(self, prompt: str) -> str:
+        """One answer of the sub-model."""
+        ...
 
-    def llm_query_batched(self, prompts: Sequence[str]) -> list[str]: ...
+    def llm_query_batched(self, prompts: Sequence[str]) -> list[str]:
+        """Answers in order; a refused one's place says why."""
+        ...
 
-    def rlm_query(self, context: str, query: str) -> str: ...
+    def rlm_query(self, context: str, query: str) -> str:
+        """The answer of a child loop on `context`."""
+        ...
 
 
 class Sandbox(Protocol):
     """A Python session that holds `context` and runs code cells, never in this process."""
 
     @property
-    def isolation(self) -> Isolation: ...
+    def isolation(self) -> Isolation:
+        """What is in force; measured once a session was started."""
+        ...
 
     def start(
         self,

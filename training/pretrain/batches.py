@@ -12,7 +12,7 @@ from rlm import prompts
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
 from training.pretrain.demos import Demo
-from training.pretrain.pages import ABSENT, Asked, Level, Page, make_page
+from training.pretrain.pages import ABSENT, Asked, Level, Page, as_quote, make_page
 from training.pretrain.teacher import SUB_PROMPTS
 from training.pretrain.tokenizer import Chat
 
@@ -66,6 +66,7 @@ def page_row(stream: Stream, chat: Chat, level: Level, chars: int) -> Row:
     asked = stream.sample(page.facts, min(len(page.facts), stream.between(2, 5)))
     if stream.random() < level.absent * 2:
         asked.insert(stream.below(len(asked) + 1), page.missing)
+    asked = [as_quote(stream, f) if stream.random() < level.quotes else f for f in asked]
     messages = [Message("system", prompts.system("vanilla"))]
     for i, fact in enumerate(asked):
         document = page.text if i == 0 else ""
@@ -97,4 +98,4 @@ def demo_row(demo: Demo, chat: Chat) -> Row:
 
 
 def _answer(page: Page, fact: Asked) -> str:
-    return ABSENT if fact is page.missing else fact.value
+    return ABSENT if fact.key == page.missing.key else fact.value

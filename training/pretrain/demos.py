@@ -89,7 +89,9 @@ def make_demos(path: Path, seed: int, count: int) -> None:
                     out.write(json.dumps({"number": number, **asdict(demo)}) + "\n")
                 if number % 500 == 499:
                     rate = (number + 1 - first) / (time.monotonic() - started)
-                    print(f"demonstrations: {number + 1} of {count}, {rate:.0f} a second", flush=True)
+                    print(
+                        f"demonstrations: {number + 1} of {count}, {rate:.0f} a second", flush=True
+                    )
     finally:
         sandbox.close()
 

@@ -6,8 +6,8 @@ curriculum in `training.pretrain.train` walks through them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from rlm.bench.tasks import prose
 from rlm.bench.tasks.niah import TRAIN, sentence_case, train_key
@@ -27,12 +27,19 @@ class Level:
         digits: lengths of the values.
         word_values: share of values that are a word instead of a number.
         absent: share of questions that the page does not answer.
+        value_first: share of facts in which the value may stand before the key. A causal model
+            learns these much later: when it reads the value it has not seen the key yet.
+        quotes: share of questions that ask for the whole sentence instead of the value. Long
+            copies are what makes a small model look a key up at all; without them it stays at
+            guessing among the values of a page.
     """
 
     pool: int = 6216
     digits: Sequence[int] = (4, 5, 5, 5, 5, 6)
     word_values: float = 0.0
     absent: float = 0.1
+    value_first: float = 0.1
+    quotes: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,19 @@ class Asked:
     sentence: str
     question: str
     value: str
+
+
+QUOTES = (
+    "Quote the sentence about {key}.",
+    "Repeat the sentence that names {key}.",
+    "Which sentence mentions {key}?",
+)
+
+
+def as_quote(stream: Stream, fact: Asked) -> Asked:
+    """The same fact, asked for as a whole sentence."""
+    question = stream.choice(QUOTES).format(key=fact.key)
+    return replace(fact, question=question, value=fact.sentence)
 
 
 @dataclass(frozen=True)
@@ -76,16 +96,34 @@ def make_page(stream: Stream, chars: int, facts: int, level: Level) -> Page:
 
 def make_fact(stream: Stream, level: Level, taken: set[str]) -> Asked:
     """One fact with a key and a value that are not in `taken`; both are added to it."""
-    pool = pool_of(level)
     value = _value(stream, level, taken)
+    any_order = stream.random() < level.value_first
+    key, make = _subject(stream, pool_of(level), taken)
+    while True:
+        fact = make(stream, key, value)
+        if any_order or fact.sentence.lower().index(key.lower()) < fact.sentence.index(value):
+            return fact
+
+
+def _subject(
+    stream: Stream, pool: Sequence[str], taken: set[str]
+) -> tuple[str, Callable[[Stream, str, str], Asked]]:
+    """A new key, and what makes a fact about it: an entity's relation, or a needle."""
     if stream.random() < 0.5:
-        name = entity(stream, "train", taken, pool)
-        fact = prose.make_fact(stream, "train", name, value)
-        return Asked(name, fact.sentence, fact.question, value)
+        return entity(stream, "train", taken, pool), _relation
     key = train_key(stream, pool)
     while key in taken:
         key = train_key(stream, pool)
     taken.add(key)
+    return key, _needle
+
+
+def _relation(stream: Stream, name: str, value: str) -> Asked:
+    fact = prose.make_fact(stream, "train", name, value)
+    return Asked(name, fact.sentence, fact.question, value)
+
+
+def _needle(stream: Stream, key: str, value: str) -> Asked:
     needle = stream.choice(TRAIN.needles).format(key=key, value=value)
     question = stream.choice(TRAIN.questions).format(key=key)
     return Asked(key, sentence_case(needle), sentence_case(question), value)

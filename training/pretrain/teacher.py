@@ -56,7 +56,7 @@ class ScriptedClient:
 
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer by the script; tokens are estimated at three characters each."""
-        text = self.reply(messages)
+        text = self.reply(messages)[: options.max_tokens * 3]
         asked = sum(len(m.content) for m in messages) // 3
         return Completion(text, Usage(asked, len(text) // 3, 1), "stop", WINDOW)
 
@@ -96,7 +96,7 @@ def sub_client(asked: Asked) -> ScriptedClient:
 
 
 def make_plan(stream: Stream, page: Page, asked: Asked) -> Plan:
-    """A strategy for the question, drawn with the weights below."""
+    """A strategy for the question, drawn by `STRATEGIES`."""
     names = Names(
         stream.choice(LIST_NAMES), stream.choice(LOOP_NAMES), stream.choice(("a", "ans", "reply"))
     )
@@ -104,16 +104,11 @@ def make_plan(stream: Stream, page: Page, asked: Asked) -> Plan:
     drawn = stream.random()
     if asked is page.missing:
         return search_in_vain(stream, names, asked)
-    if drawn < 0.08 and small:
+    if drawn < CHUNKS and small:
         return ask_every_chunk(stream, names)
-    if drawn < 0.20:
-        return search_and_ask_at_once(stream, names, asked)
-    if drawn < 0.32:
-        return wrong_keyword_first(stream, names, asked)
-    if drawn < 0.40:
-        return answer_too_early(stream, names, asked)
-    if drawn < 0.47:
-        return recover(stream, names, asked)
+    for bound, strategy in STRATEGIES:
+        if drawn < bound:
+            return strategy(stream, names, asked)
     return look_then_ask(stream, names, asked)
 
 
@@ -140,8 +135,7 @@ def search(stream: Stream, names: Names, keyword: str, *, show: bool = True) -> 
 def ask(stream: Stream, passage: str) -> str:
     """Code of one sub-call about the passage held by the expression `passage`."""
     template = stream.choice(SUB_PROMPTS)
-    before, after = re.split(r"\{passage\}|\{question\}", template)[::2]
-    middle = re.split(r"\{passage\}|\{question\}", template)[1]
+    before, middle, after = re.split(r"\{passage\}|\{question\}", template)
     first, second = (
         (passage, "query") if template.index("{p") < template.index("{q") else ("query", passage)
     )
@@ -164,22 +158,20 @@ def finish(stream: Stream, names: Names, feedback: str, *, named: bool = False) 
     """FINAL with the answer that the last output shows."""
     value = shown_answer(feedback)
     if named and stream.random() < 0.5:
-        return fenced(
-            stream.choice((f"FINAL({names.answer})", f'FINAL_VAR("{names.answer}")'))
-        )
+        return fenced(stream.choice((f"FINAL({names.answer})", f'FINAL_VAR("{names.answer}")')))
     return fenced(f'FINAL("{value}")')
 
 
 def shown_answer(feedback: str) -> str:
     """The first line of the output that is an answer of the sub-model, not `ABSENT`."""
-    lines = feedback.split("\nVariables:")[0].splitlines()[1:]
+    lines = feedback.split("\nVariables:", maxsplit=1)[0].splitlines()[1:]
     found = [line for line in lines if line and line != ABSENT]
     return found[0] if found else ABSENT
 
 
 def hits_shown(feedback: str, keyword: str) -> int:
     """How often the printed windows hold `keyword`."""
-    return feedback.split("\nVariables:")[0].lower().count(keyword.lower())
+    return feedback.split("\nVariables:", maxsplit=1)[0].lower().count(keyword.lower())
 
 
 def look_then_ask(stream: Stream, names: Names, asked: Asked) -> Plan:
@@ -259,3 +251,15 @@ def _escape(text: str) -> str:
 
 def _quoted(text: str) -> str:
     return f'"{_escape(text)}"' if text else ""
+
+
+CHUNKS = 0.08
+"""Share of short pages whose chunks are all read."""
+
+STRATEGIES: tuple[tuple[float, Callable[[Stream, Names, Asked], Plan]], ...] = (
+    (0.20, search_and_ask_at_once),
+    (0.32, wrong_keyword_first),
+    (0.40, answer_too_early),
+    (0.47, recover),
+)
+"""Upper bounds of a number drawn from 0 to 1; beyond the last one: `look_then_ask`."""

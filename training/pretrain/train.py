@@ -48,12 +48,20 @@ class Stage:
     most: float
 
 
-_EASY = Level(pool=40, absent=0.0)
+_EASY = Level(pool=40, absent=0.0, value_first=0.0, quotes=0.4)
 STAGES: tuple[Stage, ...] = (
     Stage(_EASY, (240, 320), 6000, 0, 0, 0.90, 2.0e6),
-    Stage(replace(_EASY, pool=200, absent=0.05), (320, 480), 5000, 1000, 0, 0.90, 1.5e6),
-    Stage(replace(_EASY, pool=1000, absent=0.1), (320, 640), 4000, 1000, 1500, 0.88, 2.5e6),
-    Stage(Level(), (320, 640, 800), 3500, 1000, 1800, 0.88, 4.0e6),
+    Stage(replace(_EASY, pool=200, absent=0.05), (320, 480), 4000, 600, 1800, 0.90, 2.5e6),
+    Stage(replace(_EASY, pool=1000, absent=0.1), (320, 640), 4000, 800, 1800, 0.88, 2.5e6),
+    Stage(
+        replace(_EASY, pool=6216, absent=0.1, quotes=0.2),
+        (320, 640, 800),
+        3500,
+        1000,
+        1800,
+        0.88,
+        4.0e6,
+    ),
     Stage(Level(), (320, 640, 1200), 3500, 1000, 1800, 0.92, 4.0e6),
     Stage(Level(), (320, 1000, 2000), 3500, 1000, 1800, 0.94, 3.0e6),
     Stage(Level(), (320, 1000, 2000, 4000), 4000, 800, 1800, 0.95, 3.0e6),
@@ -109,13 +117,13 @@ def config() -> Qwen3Config:
 
 
 def short_attention(
-    module: torch.nn.Module,
+    _module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
+    _mask: None,
+    *,
+    scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention on (batch, heads, tokens, head) without a mask.
@@ -267,9 +275,7 @@ class Trainer:
         )
         share = (wrong == 0).float().mean().item()
         old = self.progress.accuracy.get(batch.kind, 0.0)
-        self.progress.accuracy[batch.kind] = (
-            ACCURACY_MEMORY * old + (1 - ACCURACY_MEMORY) * share
-        )
+        self.progress.accuracy[batch.kind] = ACCURACY_MEMORY * old + (1 - ACCURACY_MEMORY) * share
 
     def _advance(self, tokens: int) -> None:
         at = self.progress

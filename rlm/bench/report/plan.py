@@ -30,8 +30,8 @@ def plan(cells: Sequence[Cell], *, spec: str, window: int | None, width: int, co
         width: columns of the terminal.
         color: use its colours.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("task", "length", "architecture"):
+    table = Table(box=None, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("task", "length", "arch"):
         table.add_column(name, no_wrap=True)
     for name in ("cells", "prompt tokens", "time"):
         table.add_column(name, justify="right", no_wrap=True)

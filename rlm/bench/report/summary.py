@@ -26,19 +26,15 @@ def summary(records: Sequence[Record], *, width: int, color: bool) -> str:
         width: columns of the terminal.
         color: use its colours.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("task", "length"):
+    table = Table(box=None, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("task", "length", "arch"):
         table.add_column(name, no_wrap=True)
-    table.add_column("architecture", no_wrap=True)
-    for name in ("correct", "95 % interval", "other verdicts", "seconds", "tokens"):
+    for name in ("correct", "95 % interval", "seconds", "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
-    last: tuple[object, ...] = ()
-    for group, cells in _groups(records):
-        task, unit, length, architecture = group
-        place = ("" if last[:1] == (task,) else task, "" if last == (task, length) else length)
-        where = "" if place[1] == "" else label(length) + ("" if unit == "tokens" else " chars")
-        table.add_row(place[0], where, architecture, *_figures(cells))
-        last = (task, length)
+    table.add_column("other verdicts")
+    for (task, unit, length, architecture), cells in _groups(records):
+        where = label(length) + ("" if unit == "tokens" else " chars")
+        table.add_row(task, where, architecture, *_figures(cells))
     lines = [render(table, width=width, color=color)]
     share = outside_model(records)
     if share is not None:
@@ -81,17 +77,18 @@ def _groups(records: Sequence[Record]) -> list[tuple[Group, list[Record]]]:
 
 
 def _figures(cells: Sequence[Record]) -> list[str | Text]:
+    """Columns after the names. What was not measured is listed, and counts for nothing else."""
     counts = Counter(r.verdict for r in cells)
-    low, high = wilson(counts["correct"], len(cells))
     others = [f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in ("correct", "wrong")]
     measured = [r for r in cells if r.verdict not in FAILED]
+    low, high = wilson(counts["correct"], len(measured))
     seconds = f"{median(r.time.wall for r in measured):.2f}" if measured else "-"
     tokens = [r.usage.prompt_tokens + r.usage.completion_tokens for r in measured]
     style = "green" if low > 0.5 else "red" if high < 0.5 else ""
     return [
-        Text(f"{counts['correct']}/{len(cells)}", style=style),
+        Text(f"{counts['correct']}/{len(measured)}", style=style),
         Text(f"[{low:.2f}, {high:.2f}]"),
-        ", ".join(others),
         seconds,
         f"{median(tokens):,.0f}" if tokens else "-",
+        ", ".join(others),
     ]
