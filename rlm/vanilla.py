@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from rlm import prompts
 from rlm.clients.base import Client
@@ -10,6 +11,8 @@ from rlm.errors import PromptTooLong
 from rlm.messages import Message, Options
 from rlm.prompts import say
 from rlm.trajectory import Answer, Call, Trajectory
+
+VANILLA_OPTIONS: Final = Options(max_tokens=128)
 
 
 class Vanilla:
@@ -22,7 +25,7 @@ class Vanilla:
 
     def __init__(self, client: Client, *, options: Options | None = None) -> None:
         self.client = client
-        self.options = options or Options(max_tokens=128)
+        self.options = options or VANILLA_OPTIONS
 
     def completion(self, context: str, query: str) -> Answer:
         """Answer `query` about `context`; refused for length, the answer is empty and truncated.

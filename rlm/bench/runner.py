@@ -27,6 +27,7 @@ from rlm.loop import ROOT_OPTIONS, SUB_OPTIONS, Prompt
 from rlm.policy import Policy
 from rlm.sandbox.base import Sandbox
 from rlm.trajectory import Answer
+from rlm.vanilla import VANILLA_OPTIONS
 
 CELL_SECONDS: Final = 900.0
 """Wall time after which the loop is asked for its answer."""
@@ -271,7 +272,11 @@ def _key(record: Record, doc: Doc, model: Model) -> str:
             **{name: getattr(record, name) for name in records.COORDINATES},
             "doc": asdict(doc),
             "model": {k: v for k, v in asdict(model).items() if k != "spec"},
-            "sampling": {"root": asdict(ROOT_OPTIONS), "sub": asdict(SUB_OPTIONS)},
+            "sampling": {
+                "root": asdict(ROOT_OPTIONS),
+                "sub": asdict(SUB_OPTIONS),
+                "vanilla": asdict(VANILLA_OPTIONS),
+            },
             "policy": asdict(Policy()),
             "limits": record.limits,
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, Qwen3Config, Qwen3ForCausalLM
 
 from rlm.bench.tasks.stream import Stream
-from training.pretrain.batches import Batch, Row, collate, demo_row, page_row, sub_row
+from training.pretrain.batches import Batch, Row, collate, copy_row, demo_row, page_row, sub_row
 from training.pretrain.demos import Demo
 from training.pretrain.pages import Level
 from training.pretrain.tokenizer import END_OF_TEXT, VOCABULARY, Chat
@@ -34,39 +34,37 @@ class Stage:
     Attributes:
         level: how hard pages are.
         chars: lengths of pages, drawn from evenly; about four characters make a token.
-        page, sub, demo: tokens of each kind in one optimizer step; 0 leaves the kind out.
-        advance: whole-answer accuracy on pages that opens the next stage.
+        tokens: tokens of each kind in one optimizer step, by kind.
+        gate: the kind whose whole-answer accuracy opens the next stage, and how high it must be.
         most: tokens after which the next stage opens anyway.
     """
 
     level: Level
     chars: Sequence[int]
-    page: int
-    sub: int
-    demo: int
-    advance: float
+    tokens: Mapping[str, int]
+    gate: tuple[str, float]
     most: float
 
 
-_EASY = Level(pool=40, absent=0.0, value_first=0.0, quotes=0.4)
+_EASY = Level(word_values=0.4, absent=0.05, value_first=0.0, quotes=0.2)
+_SHORT = (320, 480, 640)
+_ALL = {"page": 3500, "sub": 1000, "demo": 1800, "copy": 300}
 STAGES: tuple[Stage, ...] = (
-    Stage(_EASY, (240, 320), 6000, 0, 0, 0.90, 2.0e6),
-    Stage(replace(_EASY, pool=200, absent=0.05), (320, 480), 4000, 600, 1800, 0.90, 2.5e6),
-    Stage(replace(_EASY, pool=1000, absent=0.1), (320, 640), 4000, 800, 1800, 0.88, 2.5e6),
+    Stage(replace(_EASY, pool=200), _SHORT, {"copy": 5000, "page": 2000}, ("copy", 0.90), 4.0e6),
     Stage(
-        replace(_EASY, pool=6216, absent=0.1, quotes=0.2),
-        (320, 640, 800),
-        3500,
-        1000,
-        1800,
-        0.88,
-        4.0e6,
+        replace(_EASY, pool=1000),
+        _SHORT,
+        {"copy": 3000, "page": 3000, "demo": 1000},
+        ("copy", 0.90),
+        3.0e6,
     ),
-    Stage(Level(), (320, 640, 1200), 3500, 1000, 1800, 0.92, 4.0e6),
-    Stage(Level(), (320, 1000, 2000), 3500, 1000, 1800, 0.94, 3.0e6),
-    Stage(Level(), (320, 1000, 2000, 4000), 4000, 800, 1800, 0.95, 3.0e6),
-    Stage(Level(), (320, 1000, 2000, 4000, 8000), 4000, 800, 1800, 0.96, 4.0e6),
-    Stage(Level(), (320, 1000, 4000, 8000, 12000), 4000, 800, 1800, 2.0, 1e12),
+    Stage(_EASY, _SHORT, {"copy": 2000, "page": 3500, "demo": 1800}, ("copy", 0.90), 3.0e6),
+    Stage(_EASY, _SHORT, _ALL, ("page", 0.85), 3.0e6),
+    Stage(Level(), (320, 640, 1200), _ALL, ("page", 0.90), 3.0e6),
+    Stage(Level(), (320, 1000, 2000), _ALL, ("page", 0.93), 2.0e6),
+    Stage(Level(), (320, 1000, 2000, 4000), _ALL, ("page", 0.95), 2.0e6),
+    Stage(Level(), (320, 1000, 2000, 4000, 8000), _ALL, ("page", 0.96), 3.0e6),
+    Stage(Level(), (320, 1000, 4000, 8000, 12000), _ALL, ("page", 2.0), 1e12),
 )
 ACCURACY_MEMORY = 0.97
 """How much of the running accuracy is kept at each step."""
@@ -238,19 +236,15 @@ class Trainer:
     def _batches(self) -> list[Batch]:
         stage, stream = STAGES[self.progress.stage], Stream(self.settings.seed, self.progress.step)
         chars = stream.choice(stage.chars)
-        makers: list[tuple[str, int, Callable[[], Row]]] = [
-            ("page", stage.page, lambda: page_row(stream, self.chat, stage.level, chars)),
-            (
-                "sub",
-                stage.sub,
-                lambda: sub_row(stream, self.chat, stage.level, stream.between(120, 700)),
-            ),
-            ("demo", stage.demo, lambda: demo_row(stream.choice(self.demos), self.chat)),
-        ]
+        rows = {
+            "copy": lambda: copy_row(stream, self.chat, stage.level),
+            "page": lambda: page_row(stream, self.chat, stage.level, chars),
+            "sub": lambda: sub_row(stream, self.chat, stage.level, stream.between(120, 700)),
+            "demo": lambda: demo_row(stream.choice(self.demos), self.chat),
+        }
         return [
-            collate(kind, self._fill(make, tokens), self.pad)
-            for kind, tokens, make in makers
-            if tokens
+            collate(kind, self._fill(rows[kind], tokens), self.pad)
+            for kind, tokens in stage.tokens.items()
         ]
 
     @staticmethod
@@ -283,9 +277,10 @@ class Trainer:
         at.tokens += tokens
         at.stage_tokens += tokens
         stage = STAGES[at.stage]
-        if at.accuracy["page"] >= stage.advance or at.stage_tokens >= stage.most:
+        kind, wanted = stage.gate
+        if at.accuracy[kind] >= wanted or at.stage_tokens >= stage.most:
             at.stage, at.stage_tokens = at.stage + 1, 0
-            at.accuracy["page"] *= 0.9
+            at.accuracy[kind] *= 0.9
             self.demos = self._read_demos()
             print(f"stage {at.stage} from step {at.step}", flush=True)
 
