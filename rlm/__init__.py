@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
-from rlm.clients import connect
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from rlm.errors import (
     BudgetExceeded,
     CallRefused,
@@ -23,11 +25,14 @@ from rlm.errors import (
     UsageError,
 )
 from rlm.limits import Budget, SandboxLimits
-from rlm.loop import RLM
 from rlm.messages import Completion, Message, Options
-from rlm.sandbox import open_sandbox
-from rlm.trajectory import Answer, Trajectory
-from rlm.vanilla import Vanilla
+
+if TYPE_CHECKING:
+    from rlm.clients import connect
+    from rlm.loop import RLM
+    from rlm.sandbox import open_sandbox
+    from rlm.trajectory import Answer, Trajectory
+    from rlm.vanilla import Vanilla
 
 __all__ = [
     "RLM",
@@ -54,3 +59,24 @@ __all__ = [
     "connect",
     "open_sandbox",
 ]
+
+_LATER = {
+    "RLM": "rlm.loop",
+    "Answer": "rlm.trajectory",
+    "Trajectory": "rlm.trajectory",
+    "Vanilla": "rlm.vanilla",
+    "connect": "rlm.clients",
+    "open_sandbox": "rlm.sandbox",
+}
+"""Imported at their first use: the pytest plugin, in every pytest around, imports this module."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -16,7 +16,7 @@ from rlm.loop import RLM, SUB_OPTIONS, Prompt
 from rlm.messages import Options
 from rlm.sandbox import Sandbox
 from rlm.trajectory import Answer, Turn
-from rlm.vanilla import Vanilla
+from rlm.vanilla import VANILLA_OPTIONS, Vanilla
 
 
 class Span(Protocol):
@@ -59,11 +59,14 @@ class Setup:
     Attributes:
         client: the model; for `rlm`, both root and sub-model.
         sandbox: a backend's name, or an open sandbox to use.
-        budget: see `rlm.RLM`.
+        budget: see `rlm.RLM`; the loop's own, in place of one of `seconds`.
+        seconds: wall time for an item, after which a call is given up and the loop asked for its
+            answer; ``None`` is no bound.
         prompt: which system prompt the loop uses.
         limits: what one code cell may use.
         options: sampling. Temperature and seed hold for every call, `Options.max_tokens` for a
-            vanilla answer or a root turn; ``None`` is each architecture's own default.
+            vanilla answer or a root turn; ``None`` is each architecture's own default. Their
+            `Options.seconds` are those of `seconds`.
         max_iterations: root turns before the last call.
         concurrency: sub-calls of one batch that run at once.
         on_turn: called after each root turn.
@@ -72,6 +75,7 @@ class Setup:
     client: Client
     sandbox: str | Sandbox = "auto"
     budget: Budget | Callable[[], Budget] | None = None
+    seconds: float | None = None
     prompt: Prompt = "auto"
     limits: SandboxLimits | None = None
     options: Options | None = None
@@ -100,7 +104,8 @@ def names() -> tuple[str, ...]:
 
 
 def _vanilla(item: Item, setup: Setup) -> Answer:
-    return Vanilla(setup.client, options=setup.options).completion(item.document, item.question)
+    options = replace(setup.options or VANILLA_OPTIONS, seconds=setup.seconds)
+    return Vanilla(setup.client, options=options).completion(item.document, item.question)
 
 
 def _rlm(item: Item, setup: Setup) -> Answer:
@@ -109,7 +114,7 @@ def _rlm(item: Item, setup: Setup) -> Answer:
         setup.client,
         max_iterations=setup.max_iterations,
         prompt=setup.prompt,
-        budget=setup.budget,
+        budget=setup.budget or (lambda: Budget(seconds=setup.seconds)),
         limits=setup.limits,
         sandbox=setup.sandbox,
         root_options=setup.options,

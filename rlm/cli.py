@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rlm.clients import connect
+from rlm.clients import FORMS, connect
 from rlm.errors import RLMError, UsageError
 from rlm.loop import RLM
 from rlm.trajectory import Answer, Turn
@@ -35,8 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit status: 0, 1 for an error, 2 for a value that cannot be used.
+        The exit status: 0, 1 for an error or no answer, 2 for a value that cannot be used.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever a model writes can be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
@@ -67,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add = ask.add_argument
     add("file", metavar="FILE", help="UTF-8 text; - is stdin")
     add("question", metavar="QUESTION", help="in quotes")
-    add("--model", default="embedded", help="embedded, ollama/NAME, … (default: embedded)")
+    add("--model", default="embedded", help="; ".join(FORMS.values()) + " (default: embedded)")
     add(
         "--prompt",
         choices=("auto", "full", "compact"),
@@ -101,17 +104,27 @@ def _ask(args: argparse.Namespace) -> int:
             answer = loop.completion(document, args.question)
     finally:
         client.close()
-    print(json.dumps(answer.to_dict()) if args.json else _shown(answer.answer, sys.stdout.isatty()))
+    found = bool(answer.answer.strip())
+    if args.json:
+        print(json.dumps(answer.to_dict()))
+    elif found:
+        print(_shown(answer.answer, sys.stdout.isatty()))
     print(_summary(answer), file=sys.stderr)
-    if answer.truncated and not answer.answer:
-        hint = "leave out --vanilla, or " if args.vanilla else ""
-        print(
-            f"rlm: {_name(args.file)} with the question does not fit the model's window; "
-            f"{hint}choose a model with a larger one",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    if found:
+        return 0
+    print(f"rlm: {_why_not(answer, args)}", file=sys.stderr)
+    return 1
+
+
+def _why_not(answer: Answer, args: argparse.Namespace) -> str:
+    """Why there is no answer, and what to do about it."""
+    if not answer.truncated:
+        return "no answer was found; try --verbose to see why, or another model"
+    hint = "leave out --vanilla, or " if args.vanilla else ""
+    return (
+        f"{_name(args.file)} with the question does not fit the model's window; "
+        f"{hint}choose a model with a larger one"
+    )
 
 
 def _read(name: str) -> str:
@@ -174,9 +187,13 @@ def _summary(answer: Answer) -> str:
         f"ended by {answer.ended_by}",
     ]
     if answer.truncated:
-        parts.append("not all of a prompt was read")
+        parts.append("the window cut off a prompt or a reply")
     return ", ".join(parts)
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

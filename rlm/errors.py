@@ -16,9 +16,21 @@ RLMError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rlm
+
 
 class RLMError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors raised on purpose by this package.
+
+    Attributes:
+        trajectory: what had happened when it ended a run of `rlm.RLM` or `rlm.Vanilla`, the failed
+            call included; ``None`` if no run had begun.
+    """
+
+    trajectory: rlm.Trajectory | None = None
 
 
 class UsageError(RLMError):
@@ -74,7 +86,7 @@ class BudgetExceeded(RLMError):
     """A `Budget` is spent.
 
     Args:
-        resource: which one: ``calls``, ``tokens``, ``seconds`` or ``depth``.
+        resource: which one: ``calls``, ``tokens`` or ``seconds``.
     """
 
     def __init__(self, message: str, *, resource: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlm.errors import BudgetExceeded
-from rlm.messages import Usage
+from rlm.messages import Options, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,6 @@ class Budget:
         calls: model calls, root turns included; ``None`` is no bound, here and below.
         tokens: prompt and completion tokens together.
         seconds: wall time from the making of the budget.
-        depth: how deep `rlm_query` may nest; 1 means sub-calls only.
     """
 
     def __init__(
@@ -47,9 +46,8 @@ class Budget:
         calls: int | None = None,
         tokens: int | None = None,
         seconds: float | None = None,
-        depth: int = 1,
     ) -> None:
-        self.calls, self.tokens, self.seconds, self.depth = calls, tokens, seconds, depth
+        self.calls, self.tokens, self.seconds = calls, tokens, seconds
         self._spent = Usage()
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -81,12 +79,29 @@ class Budget:
         with self._lock:
             self._spent += Usage(usage.prompt_tokens, usage.completion_tokens, 0)
 
+    def within(self, options: Options, *, least: float = 0.0) -> Options:
+        """`options` for a call that may take as many seconds as are left, or `least`."""
+        left = self.seconds_left
+        if left is None:
+            return options
+        left = max(left, least)
+        most = left if options.seconds is None else min(options.seconds, left)
+        return replace(options, seconds=most)
+
+    def check_seconds(self) -> None:
+        """Look at the clock.
+
+        Raises:
+            BudgetExceeded: no time is left.
+        """
+        left = self.seconds_left
+        if left is not None and left <= 0:
+            raise BudgetExceeded(f"all {self.seconds:g} seconds are used", resource="seconds")
+
     def _check(self, keep: int) -> None:
         spent_tokens = self._spent.prompt_tokens + self._spent.completion_tokens
-        left = self.seconds_left
         if self.calls is not None and self._spent.calls + keep >= self.calls:
             raise BudgetExceeded(f"all {self.calls} model calls are used", resource="calls")
         if self.tokens is not None and spent_tokens >= self.tokens:
             raise BudgetExceeded(f"all {self.tokens} tokens are used", resource="tokens")
-        if left is not None and left <= 0:
-            raise BudgetExceeded(f"all {self.seconds:g} seconds are used", resource="seconds")
+        self.check_seconds()

@@ -24,7 +24,8 @@ longer output is shown as its first two thirds of that share and its end around 
 When the history plus the answer's room would pass the window, the oldest feedback is replaced by
 root.dropped (the length of what was replaced), one turn at a time, never the newest. The last call
 is the history with root.last_call as one more line of its newest user message; it may drop the
-newest output too, and in the end all turns.
+newest output too, and in the end all turns. A reply to it that is one call of FINAL or FINAL_VAR is
+run, without further calls; what it gives is the answer.
 
 A sub-call is one user message: the prompt.
 """
@@ -37,17 +38,26 @@ from dataclasses import replace
 from typing import Literal, cast
 
 from rlm import prompts
-from rlm.blocks import code_blocks, last_answer, text_final
+from rlm.blocks import code_blocks, final_call, last_answer, text_final
 from rlm.clients.base import Client
-from rlm.errors import BudgetExceeded, PromptTooLong, UsageError
+from rlm.errors import BudgetExceeded, PromptTooLong, RLMError, UsageError
 from rlm.history import History
 from rlm.limits import Budget, SandboxLimits
 from rlm.messages import Completion, Message, Options
 from rlm.policy import Policy, feedback
 from rlm.prompts import say
 from rlm.sandbox import Sandbox, open_sandbox
-from rlm.subcalls import SubCalls
-from rlm.trajectory import Answer, Call, CallKind, Cell, EndedBy, Trajectory, Turn
+from rlm.subcalls import SubCalls, chat_within
+from rlm.trajectory import (
+    Answer,
+    Call,
+    CallKind,
+    Cell,
+    EndedBy,
+    Trajectory,
+    Turn,
+    cut_by_window,
+)
 
 Prompt = Literal["auto", "full", "compact"]
 _Outcome = tuple[str, EndedBy]
@@ -56,6 +66,8 @@ ROOT_OPTIONS = Options(max_tokens=512)
 SUB_OPTIONS = Options(max_tokens=256)
 LAST_TOKENS = 128
 """Room for the reply to a last call that the window brought about."""
+LAST_SECONDS = 60.0
+"""A last call may take so long even when the budget has less time left, or none."""
 
 
 class RLM:
@@ -127,6 +139,8 @@ class RLM:
             ClientError: a root call failed, or the server or model of the sub-calls is gone. A
                 prompt too long for the window is no error: see `Answer.truncated`.
             SandboxError: the sandbox cannot be opened.
+
+        What had happened until then is the error's `trajectory`.
         """
         if not isinstance(self.sandbox, str):
             return _Run(self, self.sandbox, context, query).answer()
@@ -161,7 +175,7 @@ class _Run:
         self.turns: list[Turn] = []
         self.statuses: list[str] = []
         self.told_simpler = False
-        self.unread = False
+        self.truncated = False
         self.window = rlm.root_client.info().window
         preview = context[: rlm.policy.preview_chars]
         opening = say("root", "opening", length=len(context), preview=preview, query=query)
@@ -177,9 +191,13 @@ class _Run:
 
     def answer(self) -> Answer:
         """Run the loop to its end."""
-        self.sandbox.start(self.context, self.sub, query=self.query, limits=self.rlm.limits)
-        text, ended_by = self._loop()
-        trajectory = Trajectory(prompts.VERSION, tuple(self.calls), tuple(self.turns))
+        try:
+            self.sandbox.start(self.context, self.sub, query=self.query, limits=self.rlm.limits)
+            text, ended_by = self._loop()
+        except RLMError as error:
+            error.trajectory = self._trajectory()
+            raise
+        trajectory = self._trajectory()
         return Answer(
             answer=text,
             iterations=len(self.turns),
@@ -190,17 +208,21 @@ class _Run:
             times=trajectory.times,
             wall=time.monotonic() - self.started,
             sandbox_seconds=trajectory.sandbox_seconds,
-            truncated=self.unread or trajectory.truncated,
+            truncated=self.truncated or trajectory.truncated,
+            fault=trajectory.fault,
         )
+
+    def _trajectory(self) -> Trajectory:
+        return Trajectory(prompts.VERSION, tuple(self.calls), tuple(self.turns))
 
     def _loop(self) -> _Outcome:
         for number in range(1, self.rlm.max_iterations + 1):
+            dropped: list[int] = []
             try:
                 self.budget.reserve_call(keep=1)  # for the last call
+                completion = self._root_call(number, dropped)
             except BudgetExceeded as spent:
                 return self._last_call(cast(EndedBy, spent.resource))
-            dropped: list[int] = []
-            completion = self._root_call(number, dropped)
             if completion is None:
                 return self._last_call("window")
             done = self._turn(number, completion.text, tuple(dropped))
@@ -223,6 +245,9 @@ class _Run:
     def _turn(self, number: int, reply: str, dropped: tuple[int, ...]) -> _Outcome | None:
         """Run a reply; its answer if it gives one that is accepted."""
         cells = self._cells(number, reply)
+        if self.sub.fatal is not None:
+            self.turns.append(Turn(number, reply, cells, dropped=dropped))
+            raise self.sub.fatal
         final = _final(reply, cells)
         rejected = self._rejection(number) if final else ""
         accepted = final is not None and not rejected
@@ -240,10 +265,8 @@ class _Run:
         cells: list[Cell] = []
         for code in code_blocks(reply):
             result = self.sandbox.run(code)
-            if self.sub.fatal is not None:
-                raise self.sub.fatal
             cells.append(Cell(code, result))
-            if result.status != "ok":
+            if result.status != "ok" or self.sub.fatal is not None:
                 break
         return tuple(cells)
 
@@ -286,16 +309,34 @@ class _Run:
         options = self.rlm.root_options
         if ended_by == "window":
             options = replace(options, max_tokens=min(options.max_tokens, LAST_TOKENS))
+        try:
+            completion = self._closing_call(options)
+        except BudgetExceeded:
+            return "", "seconds"
+        if completion is None:
+            self.truncated = True
+            return "", ended_by
+        return self._closing_answer(completion.text), ended_by
+
+    def _closing_call(self, options: Options) -> Completion | None:
+        """Send the last call, dropping outputs as needed; ``None`` if not even the opening fits."""
         number = len(self.turns) + 1
         completion = self._call("last", number, self.history.closing(), options)
         while completion is None and self.history.drop_oldest(keep=0) is not None:
             completion = self._call("last", number, self.history.closing(), options)
         if completion is None:
             completion = self._send("last", number, self.history.closing(bare=True), options)
-        if completion is None:
-            self.unread = True
-            return "", ended_by
-        return last_answer(completion.text), ended_by
+        return completion
+
+    def _closing_answer(self, reply: str) -> str:
+        """The answer in the reply to a last call; a lone FINAL or FINAL_VAR runs, without calls."""
+        code = final_call(reply)
+        if code is not None:
+            self.sub.closed = True
+            final = self.sandbox.run(code).final
+            if final is not None:
+                return final.value
+        return last_answer(reply)
 
     def _call(
         self, kind: CallKind, number: int, messages: tuple[Message, ...], options: Options
@@ -309,13 +350,17 @@ class _Run:
         self, kind: CallKind, number: int, messages: tuple[Message, ...], options: Options
     ) -> Completion | None:
         """The same without a look at the window; ``None`` if the messages are refused."""
+        client, least = self.rlm.root_client, LAST_SECONDS if kind == "last" else 0.0
         try:
-            completion = self.rlm.root_client.chat(messages, options=options)
-        except PromptTooLong as error:
-            self.calls.append(Call(kind, number, messages, None, f"PromptTooLong: {error}"))
-            return None
+            completion = chat_within(client, messages, options, self.budget, least=least)
+        except RLMError as error:
+            reason = f"{type(error).__name__}: {error}"
+            self.calls.append(Call(kind, number, messages, None, reason))
+            if isinstance(error, PromptTooLong):
+                return None
+            raise
         self.calls.append(Call(kind, number, messages, completion))
-        self.budget.charge(completion.usage)
+        self.truncated = self.truncated or cut_by_window(completion, options)
         self.window = completion.window or self.window
         self.history.count(messages, completion)
         return completion

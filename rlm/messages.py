@@ -19,17 +19,20 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a completion is sampled. Every field is sent explicitly to every server.
+    """How a completion is sampled: sent explicitly to every server, all but `seconds`.
 
     Attributes:
         max_tokens: most tokens of the answer.
         temperature: 0 is greedy.
         seed: sampler seed; matters only at a temperature above 0.
+        seconds: most wall seconds of one call, then `CallTimeout`; ``None`` is the client's own
+            limit. It is no sampling: no server is told, and no record keeps it as such.
     """
 
     max_tokens: int = 512
     temperature: float = 0.0
     seed: int = 0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

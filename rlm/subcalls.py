@@ -9,15 +9,46 @@ from rlm.clients.base import Client
 from rlm.errors import (
     BudgetExceeded,
     CallRefused,
+    CallTimeout,
     ClientError,
     ModelNotFound,
     PromptTooLong,
     ServerUnreachable,
 )
 from rlm.limits import Budget
-from rlm.messages import Message, Options
+from rlm.messages import Completion, Message, Options
 from rlm.prompts import say
 from rlm.trajectory import Call
+
+
+def chat_within(
+    client: Client,
+    messages: Sequence[Message],
+    options: Options,
+    budget: Budget,
+    *,
+    least: float = 0.0,
+) -> Completion:
+    """One call that ends with the budget's time and is charged to it.
+
+    Args:
+        client: the model.
+        messages: what is sent.
+        options: sampling; its seconds hold where the budget leaves more.
+        budget: of the run; `Budget.reserve_call` has counted the call.
+        least: seconds that the call may take even if fewer are left.
+
+    Raises:
+        BudgetExceeded: the time ended before the call did.
+        ClientError: the call failed.
+    """
+    try:
+        completion = client.chat(messages, options=budget.within(options, least=least))
+    except CallTimeout:
+        budget.check_seconds()
+        raise
+    budget.charge(completion.usage)
+    return completion
 
 
 class SubCalls:
@@ -30,6 +61,7 @@ class SubCalls:
         turn: the root turn that calls now belong to; the loop sets it.
         fatal: the server or the model is gone, which no code cell can mend: further calls are
             refused, and the loop raises this error when the cell is over.
+        closed: the loop sets it when the run is over: every call is refused.
     """
 
     def __init__(
@@ -46,6 +78,7 @@ class SubCalls:
         self._answer_chars, self._concurrency, self._log = answer_chars, concurrency, log
         self.turn = 0
         self.fatal: ClientError | None = None
+        self.closed = False
 
     def llm_query(self, prompt: str) -> str:
         """Answer one prompt.
@@ -82,6 +115,8 @@ class SubCalls:
         raise CallRefused(say("calls", "no_recursion"))
 
     def _ask(self, prompt: str) -> tuple[Call | None, str | CallRefused]:
+        if self.closed:
+            return None, CallRefused(say("calls", "spent", reason="the run is over"))
         if self.fatal is not None:
             return None, CallRefused(say("calls", "failed", reason=self.fatal))
         try:
@@ -90,14 +125,15 @@ class SubCalls:
             return None, CallRefused(say("calls", "spent", reason=spent))
         messages = (Message("user", prompt),)
         try:
-            completion = self._client.chat(messages, options=self._options)
-        except ClientError as error:
+            completion = chat_within(self._client, messages, self._options, self._budget)
+        except (ClientError, BudgetExceeded) as error:
             reason = f"{type(error).__name__}: {error}"
             return Call("sub", self.turn, messages, None, reason), self._refusal(error, prompt)
-        self._budget.charge(completion.usage)
         return Call("sub", self.turn, messages, completion), self._cut(completion.text)
 
-    def _refusal(self, error: ClientError, prompt: str) -> CallRefused:
+    def _refusal(self, error: ClientError | BudgetExceeded, prompt: str) -> CallRefused:
+        if isinstance(error, BudgetExceeded):
+            return CallRefused(say("calls", "spent", reason=error))
         if isinstance(error, PromptTooLong):
             window = error.window or self._client.info().window or "?"
             return CallRefused(say("calls", "too_long", length=len(prompt), window=window))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rlm.messages import Completion, Message, Times, Usage
+from rlm.messages import Completion, Message, Options, Times, Usage
 from rlm.sandbox.base import CellResult, Final
 
 CallKind = Literal["root", "sub", "last", "vanilla"]
@@ -95,6 +95,11 @@ class Trajectory:
         """Whether any prompt was cut silently."""
         return any(done.truncated for done in self._completions())
 
+    @property
+    def fault(self) -> str:
+        """The first error of a sub-call that is the server's own: not a prompt too long."""
+        return next((call.error for call in self.calls if _is_fault(call)), "")
+
     def _completions(self) -> list[Completion]:
         return [call.completion for call in self.calls if call.completion is not None]
 
@@ -139,9 +144,12 @@ class Answer:
         sandbox_seconds: seconds that code cells ran, without the calls they made.
         ended_by: ``final``; ``text`` (a FINAL outside code); ``turns``, ``window`` or a resource of
             the budget when a last call had to ask for the answer; ``answered`` for vanilla.
-        truncated: the model did not see all of a root or vanilla prompt, or a sub-call's prompt was
-            cut silently. A root prompt refused for length counts when no last call could be made
-            either; outputs that the loop dropped by itself do not count.
+        truncated: the model did not see all of a root or vanilla prompt, its reply was cut off by
+            the window, or a sub-call's prompt was cut silently. A root prompt refused for length
+            counts when no last call could be made either; outputs that the loop dropped by itself
+            do not count.
+        fault: ``Type: message`` of the first sub-call that failed for a reason of the server's,
+            else empty. The model was told and went on, but its answer is not all its own.
     """
 
     answer: str
@@ -154,6 +162,7 @@ class Answer:
     wall: float = 0.0
     sandbox_seconds: float = 0.0
     truncated: bool = False
+    fault: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; see `Trajectory.to_dict`."""
@@ -162,6 +171,18 @@ class Answer:
             "usage": asdict(self.usage),
             "times": asdict(self.times),
         }
+
+
+def cut_by_window(completion: Completion, options: Options) -> bool:
+    """Whether the answer ended before `Options.max_tokens`, but not by the model's will."""
+    written = completion.usage.completion_tokens
+    counted = written > 0 or not completion.text  # some servers do not count what they write
+    return completion.finish_reason == "length" and counted and written < options.max_tokens
+
+
+def _is_fault(call: Call) -> bool:
+    own = call.error.startswith(("PromptTooLong:", "BudgetExceeded:"))
+    return call.kind == "sub" and bool(call.error) and not own
 
 
 def _call(row: Mapping[str, Any], table: Sequence[Message]) -> Call:

@@ -7,10 +7,10 @@ from typing import Final
 
 from rlm import prompts
 from rlm.clients.base import Client
-from rlm.errors import PromptTooLong
+from rlm.errors import ClientError, PromptTooLong
 from rlm.messages import Message, Options
 from rlm.prompts import say
-from rlm.trajectory import Answer, Call, Trajectory
+from rlm.trajectory import Answer, Call, Trajectory, cut_by_window
 
 VANILLA_OPTIONS: Final = Options(max_tokens=128)
 
@@ -31,19 +31,24 @@ class Vanilla:
         """Answer `query` about `context`; refused for length, the answer is empty and truncated.
 
         Raises:
-            ClientError: the call failed for another reason than its length.
+            ClientError: the call failed for another reason than its length; its `trajectory` says
+                what was sent.
         """
         started = time.monotonic()
         user = say("vanilla", "user", document=context, question=query)
         messages = (Message("system", prompts.system("vanilla")), Message("user", user))
+        done = None
         try:
             done = self.client.chat(messages, options=self.options)
-            call = Call("vanilla", 0, messages, done)
-        except PromptTooLong as error:
-            call = Call("vanilla", 0, messages, None, f"PromptTooLong: {error}")
-        trajectory = Trajectory(prompts.VERSION, (call,))
+            trajectory = _one_call(Call("vanilla", 0, messages, done))
+        except ClientError as error:
+            reason = f"{type(error).__name__}: {error}"
+            trajectory = _one_call(Call("vanilla", 0, messages, None, reason))
+            if not isinstance(error, PromptTooLong):
+                error.trajectory = trajectory
+                raise
         return Answer(
-            answer=call.completion.text.strip() if call.completion else "",
+            answer=done.text.strip() if done else "",
             iterations=1,
             sub_calls=0,
             trajectory=trajectory,
@@ -51,5 +56,9 @@ class Vanilla:
             ended_by="answered",
             times=trajectory.times,
             wall=time.monotonic() - started,
-            truncated=call.completion is None or trajectory.truncated,
+            truncated=done is None or done.truncated or cut_by_window(done, self.options),
         )
+
+
+def _one_call(call: Call) -> Trajectory:
+    return Trajectory(prompts.VERSION, (call,))

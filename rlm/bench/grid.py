@@ -12,6 +12,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
 from rlm.errors import ClientError, UsageError
@@ -22,6 +23,7 @@ UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
 
 CHARS_PER_TOKEN: Final = 4
 LENGTHS: Final = tuple(1024 * 2**i for i in range(8))
+MAX_LENGTH: Final = 10 * 1024 * 1024
 SAMPLES: Final = 3
 ARCHITECTURES: Final = ("vanilla", "rlm")
 SMOKE_TASKS: Final = ("niah", "long_doc_qa")
@@ -123,7 +125,7 @@ def parse_lengths(text: str) -> tuple[int, ...]:
     """``"1k,128k,2M"`` → numbers.
 
     Raises:
-        UsageError: an entry is not a length.
+        UsageError: an entry is not a length, or one above 10M.
     """
     return _each(text, _length)
 
@@ -210,10 +212,10 @@ def parse_run(text: str) -> str:
     """The name or folder of a run.
 
     Raises:
-        UsageError: it is empty.
+        UsageError: it is empty, or a folder without a name of its own, such as ``.``.
     """
-    if not text.strip():
-        raise UsageError("a run needs a name: leave the option out to have one made")
+    if not text.strip() or Path(text).name in ("", ".."):
+        raise UsageError(f"a run needs a name, not {text!r}: leave the option out to have one made")
     return text
 
 
@@ -257,7 +259,10 @@ def _length(text: str) -> int:
             f"unknown length {text!r}: write a whole number, with k (1,024) or M (1,048,576) "
             "behind it if you like; usual are 1k 2k 4k 8k 16k 32k 64k 128k, up to 10M"
         )
-    return int(match[1]) * _FACTOR[match[2].lower()]
+    length = int(match[1]) * _FACTOR[match[2].lower()]
+    if length > MAX_LENGTH:
+        raise UsageError(f"length {text!r} is above {label(MAX_LENGTH)}: choose a smaller one")
+    return length
 
 
 def _depth(text: str) -> int:

@@ -16,8 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,10 +118,17 @@ def _typed(name: str) -> Callable[[str], object]:
 
 @dataclass
 class Collected:
-    """What a process collected: cells by node id, and all tasks seen, selected or not."""
+    """What a process collected.
+
+    Attributes:
+        cells: by node id.
+        tasks: all seen, selected or not.
+        problem: why a cell cannot be run; only who collects knows everybody's tasks.
+    """
 
     cells: dict[str, Cell] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
+    problem: str = ""
 
 
 class Bench:
@@ -236,9 +244,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not bench.collected.tasks:
         return
     from rlm.bench.grid import Cell
+    from rlm.bench.runner import too_short
 
     pairs = [(item.nodeid, _param(item)) for item in session.items]
-    bench.collected.cells = {node: cell for node, cell in pairs if isinstance(cell, Cell)}
+    cells = {node: cell for node, cell in pairs if isinstance(cell, Cell)}
+    bench.collected.cells = cells
+    bench.collected.problem = too_short(cells.values(), bench.options.seed, bench.options.split)
     if bench.mailbox is not None:
         bench.mailbox.write(bench.worker["workerid"], asdict(bench.collected))
     else:
@@ -251,17 +262,24 @@ def _param(item: pytest.Item, default: object = None) -> object:
 
 
 @pytest.fixture(scope="session")
-def client(pytestconfig: pytest.Config) -> Iterator[Client]:
-    """The model of ``--rlm-model``; the engine, if it needs one, is shared by all workers."""
+def _rlm_connect(pytestconfig: pytest.Config) -> Iterator[Callable[[], Client]]:
+    """Connects on the first call that succeeds: pytest would keep a fixture's failure for good."""
     from rlm.bench.session import connect
 
     bench = pytestconfig.stash[BENCH]
-    with closing(connect(bench.options, bench.start)) as opened:
-        yield opened
+    with ExitStack() as stack:
+        # A cache keeps what is returned, not what is raised.
+        yield cache(lambda: stack.enter_context(closing(connect(bench.options, bench.start))))
 
 
 @pytest.fixture(scope="session")
-def ollama(pytestconfig: pytest.Config) -> Iterator[Client]:
+def rlm_client(_rlm_connect: Callable[[], Client]) -> Client:
+    """The model of ``--rlm-model``; the engine, if it needs one, is shared by all workers."""
+    return _rlm_connect()
+
+
+@pytest.fixture(scope="session")
+def rlm_ollama(pytestconfig: pytest.Config) -> Iterator[Client]:
     """A model of an Ollama server: that of ``--rlm-model``, else qwen3.5:2b. Skips without one."""
     from rlm.clients import connect
     from rlm.errors import ClientError
@@ -279,7 +297,7 @@ def ollama(pytestconfig: pytest.Config) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
+def rlm_sandbox() -> Iterator[Sandbox]:
     """A sandbox without a session; `start` opens one, and the next `start` replaces it."""
     from rlm.sandbox import open_sandbox
 
@@ -322,8 +340,8 @@ class CellRun:
         outcome = runner.measure(
             self.cell,
             session.settings(bench.options, bench.start),
-            client=lambda: self._request.getfixturevalue("client"),
-            sandbox=lambda: self._request.getfixturevalue("sandbox"),
+            client=self._request.getfixturevalue("_rlm_connect"),
+            sandbox=lambda: self._request.getfixturevalue("rlm_sandbox"),
             done=bench.start.done,
         )
         self._request.node.user_properties.append((PROPERTY, _pack(outcome)))
@@ -376,6 +394,8 @@ class Controller:
         try:
             for name in option.rlm_tasks or ():
                 known(name, "task", sorted({*tasks.names(), *collected.tasks}))
+            if collected.problem:
+                raise UsageError(collected.problem)
             if self.cells and not (option.rlm_plan or option.collectonly):
                 self.session = Session(self.bench.options, self.cells.values())
                 self.bench.start = self.session.start
@@ -409,7 +429,7 @@ class Controller:
         from rlm.bench.grid import Cell
 
         cells = {nodeid: Cell(**cell) for nodeid, cell in data["cells"].items()}
-        self.begin(Collected(cells, data["tasks"]))
+        self.begin(Collected(cells, data["tasks"], data["problem"]))
         if self.session is not None:
             self.mailbox.write("start", asdict(self.session.start))
             terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
@@ -439,6 +459,14 @@ class Controller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a cell."""
+        from rlm.errors import RecordError
+
+        try:
+            self._keep(report)
+        except RecordError as error:  # the session is pointless if its records cannot be kept
+            raise pytest.UsageError(str(error)) from error
+
+    def _keep(self, report: pytest.TestReport) -> None:
         # --dist loadgroup adds the group's name.
         cell = self.cells.get(report.nodeid) or self.cells.get(report.nodeid.rpartition("@")[0])
         if self.session is None or cell is None:

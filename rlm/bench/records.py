@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,7 +88,8 @@ class Model:
         digest: of the weights; empty if the server could not be asked.
         window: live window in tokens, ``None`` where nobody says.
         server: engine and version.
-        options: fixed settings of the client, and the sampling.
+        options: fixed settings of the client, the window that was asked for (``num_ctx``), and
+            the ``sampling`` of each kind of call.
         prompt: name of the system prompt.
         prompt_version: of all texts that a model sees.
         prompt_sha256: hash of these texts.
@@ -112,7 +115,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a cell was not measured."""
+    """Why a cell was not measured, or not to its end."""
 
     type: str
     message: str
@@ -128,13 +131,15 @@ class Record:
         task, length, unit, depth, sample, draw, split, architecture: which cell.
         seed: of the suite.
         verdict: see ``VERDICTS``.
+        prediction: the first 2,000 characters of what was scored.
+        prediction_chars: its true length.
         scores: ``None`` where nothing was scored.
         doc: ``None`` where no document could be made.
         realised_depth: of the evidence, 0 to 1.
         limits: of a code cell, and turns and seconds of the loop.
         isolation: what confined the code.
         trace: ``None`` where there is no trajectory.
-        error: only with the verdicts ``error`` and ``crashed``.
+        error: what broke the cell off; ``None`` where it ran to its end.
         started, finished: UTC, ISO 8601.
     """
 
@@ -155,6 +160,7 @@ class Record:
     question: str = ""
     gold: str = ""
     prediction: str = ""
+    prediction_chars: int = 0
     scores: Scores | None = None
     realised_depth: float | None = None
     usage: Tokens = Tokens()
@@ -199,12 +205,13 @@ def load(run: str | os.PathLike[str]) -> list[Record]:
         run: a name under ``runs/``, or a folder.
 
     Raises:
-        RecordError: there is no such run, or one of its lines is broken.
+        RecordError: there is no such run, it cannot be read, or one of its lines is broken.
     """
     path = folder(run) / RESULTS
     if not path.is_file():
         raise RecordError(f"there is no run {str(run)!r}: {path} does not exist")
-    return list(newest(_record(row) for row in _rows(path) if row["row"] == "cell").values())
+    with _named(path):
+        return list(newest(_record(row) for row in _rows(path) if row["row"] == "cell").values())
 
 
 def newest(found: Iterable[Record]) -> dict[str, Record]:
@@ -240,13 +247,18 @@ def digest(parts: Mapping[str, Any]) -> str:
 
 
 def write_trace(run: Path, key: str, data: Mapping[str, Any]) -> Trace:
-    """Write one trajectory, whole or not at all; any process may do this."""
+    """Write one trajectory, whole or not at all; any process may do this.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
     content = json.dumps(data, separators=(",", ":")).encode("ascii")
     path = run / "trajectories" / f"{key}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     return Trace(path.relative_to(run).as_posix(), hashlib.sha256(content).hexdigest())
 
 
@@ -263,19 +275,25 @@ class Store:
         digests: digests of the models that the run was made with.
 
     Raises:
-        RecordError: a line other than the last is broken.
+        RecordError: the folder cannot be used, another session writes to it, or a line other than
+            the last is broken.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
         file = path / RESULTS
-        self.repaired = repair(file)
-        rows = list(_rows(file)) if file.is_file() else []
-        cells = [_record(row) for row in rows if row["row"] == "cell"]
+        with _named(file):
+            path.mkdir(parents=True, exist_ok=True)
+            self._file = file.open("a", encoding="ascii")
+            try:
+                self._lock()  # before the repair: what looks torn may be another's row in writing
+                self.repaired = repair(file)
+                cells = [_record(row) for row in _rows(file) if row["row"] == "cell"]
+            except BaseException:
+                self.close()
+                raise
         self.records = newest(cells)
         self.digests = {r.model.digest for r in cells} - {""}
-        self._file = file.open("a", encoding="ascii")
 
     @property
     def name(self) -> str:
@@ -287,18 +305,62 @@ class Store:
         self._write(json.dumps({"row": "run", "schema": SCHEMA, **header}, separators=(",", ":")))
 
     def append(self, record: Record) -> None:
-        """Write one cell; on return it survives a crash of the machine."""
+        """Write one cell; on return it survives a crash of the machine.
+
+        Raises:
+            RecordError: another model made it than the rest of the run, or it cannot be written.
+        """
+        if model := record.model.digest:
+            self.refuse_other_model(model)
+            self.digests.add(model)
         self._write(encode(record))
         self.records[record.key] = record
 
+    def refuse_other_model(self, digest: str) -> None:
+        """Raise `RecordError` if the run was made with another model than that of `digest`."""
+        if others := self.digests - {digest}:
+            raise RecordError(
+                f"run {self.name!r} was made with another model ({', '.join(sorted(others))}) than "
+                f"this one ({digest}): choose another name for --rlm-run"
+            )
+
     def close(self) -> None:
         """Close the file. Idempotent."""
-        self._file.close()
+        with suppress(OSError):  # a row that could not be written, which `append` has told
+            self._file.close()
 
     def _write(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _named(self.path / RESULTS):
+            self._file.write(line + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def _lock(self) -> None:
+        """Keep other sessions out until the file is closed."""
+        if sys.platform == "win32":  # where a lock would keep this process from reading, too
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecordError(
+                f"run {self.name!r} ({self.path}) is being written by another session: "
+                "wait for its end, or choose another name for --rlm-run"
+            ) from error
+        except OSError:  # a file system without locks
+            return
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Failures of the system, and bytes that are no text, as a `RecordError` with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(f"cannot use {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path} is damaged: {error}; restore it, or delete it") from error
 
 
 def repair(path: Path) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,17 +22,19 @@ from rlm.bench.records import Doc, Failure, Model, Record, Seconds, Tokens, Verd
 from rlm.bench.tasks.base import SUITE_VERSION, Item, Split
 from rlm.bench.tasks.stream import cell_seed
 from rlm.clients.base import Client, ModelInfo
-from rlm.errors import BudgetExceeded, CallTimeout, PromptTooLong, RLMError
-from rlm.limits import Budget, SandboxLimits
+from rlm.errors import BudgetExceeded, CallTimeout, PromptTooLong, RecordError, RLMError, UsageError
+from rlm.limits import SandboxLimits
 from rlm.loop import ROOT_OPTIONS, SUB_OPTIONS, Prompt
 from rlm.policy import Policy
 from rlm.sandbox.base import Sandbox
-from rlm.trajectory import Answer
+from rlm.trajectory import Answer, Trajectory
 from rlm.vanilla import VANILLA_OPTIONS
 
 CELL_SECONDS: Final = 900.0
-"""Wall time after which the loop is asked for its answer."""
+"""Wall time after which the loop is asked for its answer, and a call is given up."""
 MAX_ITERATIONS: Final = 20
+PREDICTION_CHARS: Final = 2_000
+"""What a record keeps of an answer; all of it is scored, and stands in the trajectory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Settings:
     Attributes:
         run: the run's folder.
         spec: of the model.
+        num_ctx: window in tokens that was asked for; ``None`` left it to the client.
         prompt: which system prompt the loop uses.
         seed: of the suite.
         split: whose entities, values and wordings the documents use.
@@ -49,6 +53,7 @@ class Settings:
 
     run: Path
     spec: str = "embedded"
+    num_ctx: int | None = None
     prompt: Prompt = "auto"
     seed: int = 0
     split: Split = "eval"
@@ -90,6 +95,7 @@ def measure(
         done: verdicts of finished cells, by key.
     """
     record, bug = replace(blank(cell, settings), started=_now()), None
+    began = time.monotonic()
     try:
         model = client()
         item = make_item(cell, settings.seed, settings.split)
@@ -97,16 +103,14 @@ def measure(
         if done and record.key in done:
             return Outcome(record.key, done[record.key], None)
         session = sandbox()
+        began = time.monotonic()
         answer = architectures.get(cell.architecture)(item, _setup(settings, model, session))
         record = _judge(record, settings, item, answer)
         if answer.trajectory.turns:
             record = replace(record, isolation=asdict(session.isolation))
     except Exception as error:
         bug = None if isinstance(error, RLMError) else error
-        failure = Failure(type(error).__name__, str(error))
-        verdict = _verdict_of(error)
-        failed = verdict in records.FAILED
-        record = replace(record, verdict=verdict, error=failure if failed else None)
+        record = _broken_off(record, settings, error, time.monotonic() - began)
     record = replace(record, finished=_now())
     return Outcome(record.key, record.verdict, record, bug)
 
@@ -132,7 +136,7 @@ def blank(cell: Cell, settings: Settings) -> Record:
 def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> Record:
     """`record` with its document, its model, and the key that these make."""
     doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
-    model = model_of(info, record.architecture, settings.prompt)
+    model = model_of(info, record.architecture, settings)
     return replace(
         record,
         key=_key(record, doc, model),
@@ -144,15 +148,24 @@ def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> 
     )
 
 
-def model_of(info: ModelInfo, architecture: str, prompt: Prompt) -> Model:
-    """What a record says about the model and what it is asked with."""
+def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
+    """What a record says about the model and what it is asked with.
+
+    All of it but `spec` is in the key. So both windows are: the one asked for and the live one,
+    which decides what is truncated. A client tells the live one from the start, and thus the same
+    in each session, unless the server has another one by then: then it is another cell.
+    """
     return Model(
         spec=info.spec,
         digest=info.digest,
         window=info.window,
         server=info.server,
-        options=dict(info.options),
-        prompt=_prompt_name(architecture, prompt, info),
+        options={
+            "num_ctx": settings.num_ctx,
+            **info.options,
+            "sampling": _sampling(architecture),
+        },
+        prompt=_prompt_name(architecture, settings.prompt, info),
         prompt_version=prompts.VERSION,
         prompt_sha256=prompts.version_sha256(),
     )
@@ -174,7 +187,25 @@ def unmeasured(
     record = replace(blank(cell, settings), verdict=verdict, error=failure, finished=now)
     if info is None:
         return record
-    return prepare(record, settings, info, make_item(cell, settings.seed, settings.split))
+    try:
+        return prepare(record, settings, info, make_item(cell, settings.seed, settings.split))
+    except Exception:  # a task unknown in this process, or what broke the cell breaks here too
+        return record
+
+
+def too_short(cells: Iterable[Cell], seed: int, split: Split) -> str:
+    """What the first task says that cannot fill the shortest of its documents; empty if all can."""
+    shortest: dict[str, Cell] = {}
+    for cell in sorted(cells, key=lambda cell: cell.chars):
+        shortest.setdefault(cell.task, cell)
+    for cell in shortest.values():
+        try:
+            make_item(cell, seed, split)
+        except UsageError as error:
+            return str(error)
+        except Exception:  # noqa: S112 - the cell will show it, with its traceback
+            continue
+    return ""
 
 
 def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) -> frozenset[Cell]:
@@ -188,7 +219,8 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         Cell(r.task, r.length, r.depth, r.sample, r.architecture, r.unit)
         for r in found
         if (r.seed, r.split) == (settings.seed, settings.split)
-        and r.model == model_of(info, r.architecture, settings.prompt)
+        and r.model == model_of(info, r.architecture, settings)
+        and r.versions.get("python", "").startswith(_python(r.architecture))
     )
 
 
@@ -212,7 +244,7 @@ def environment() -> dict[str, Any]:
     return {
         "host": {"platform": platform.platform(), "processors": os.cpu_count() or 0},
         "versions": {"python": platform.python_version()} | {k: v for k, v in found.items() if v},
-        "git": _git(),
+        "git": commit(Path(__file__)),
     }
 
 
@@ -220,7 +252,7 @@ def _setup(settings: Settings, client: Client, sandbox: Sandbox) -> architecture
     return architectures.Setup(
         client=client,
         sandbox=sandbox,
-        budget=lambda: Budget(seconds=CELL_SECONDS),
+        seconds=CELL_SECONDS,
         prompt=settings.prompt,
         limits=SandboxLimits(),
         max_iterations=MAX_ITERATIONS,
@@ -231,28 +263,61 @@ def _judge(record: Record, settings: Settings, item: Item, answer: Answer) -> Re
     """`record` with what came out, and the trajectory written."""
     scores = tasks.get(record.task).score(item, answer.answer)
     verdict: Verdict = "correct" if scores.exact else "wrong"
-    if answer.truncated:
+    error = None
+    if answer.fault and not scores.exact:  # the model never said what it would have
+        kind, _, message = answer.fault.partition(": ")
+        error = Failure(kind, message)
+        verdict = "timeout" if kind == CallTimeout.__name__ else "error"
+    elif answer.truncated:
         verdict = "truncated"
     elif answer.ended_by == "seconds" and not answer.answer.strip():
         verdict = "timeout"
-    usage, times = answer.usage, answer.times
     return replace(
-        record,
+        _measured(record, settings, answer.trajectory, answer.wall),
         verdict=verdict,
+        error=error,
         scores=scores,
-        prediction=answer.answer,
-        usage=Tokens(usage.prompt_tokens, usage.completion_tokens, usage.calls, answer.sub_calls),
+        prediction=answer.answer[:PREDICTION_CHARS],
+        prediction_chars=len(answer.answer),
         iterations=answer.iterations,
         ended_by=answer.ended_by,
+    )
+
+
+def _broken_off(record: Record, settings: Settings, error: Exception, wall: float) -> Record:
+    """`record` of a cell that an exception ended, with what had happened before it."""
+    failure = Failure(type(error).__name__, str(error))
+    record = replace(record, verdict=_verdict_of(error), error=failure, time=Seconds(wall=wall))
+    trajectory = error.trajectory if isinstance(error, RLMError) else None
+    if trajectory is None:
+        return record
+    try:
+        return replace(
+            _measured(record, settings, trajectory, wall), iterations=len(trajectory.turns)
+        )
+    except RecordError:  # of the two errors, the first says more
+        return record
+
+
+def _measured(record: Record, settings: Settings, done: Trajectory, wall: float) -> Record:
+    """`record` with what a trajectory cost, and the trajectory written.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    usage, times = done.usage, done.times
+    return replace(
+        record,
+        usage=Tokens(usage.prompt_tokens, usage.completion_tokens, usage.calls, done.sub_calls),
         time=Seconds(
-            wall=answer.wall,
+            wall=wall,
             model=times.wall,
             queue=times.queue,
             prefill=times.prefill,
             decode=times.decode,
-            sandbox=answer.sandbox_seconds,
+            sandbox=done.sandbox_seconds,
         ),
-        trace=records.write_trace(settings.run, record.key, answer.trajectory.to_dict()),
+        trace=records.write_trace(settings.run, record.key, done.to_dict()),
     )
 
 
@@ -272,11 +337,7 @@ def _key(record: Record, doc: Doc, model: Model) -> str:
             **{name: getattr(record, name) for name in records.COORDINATES},
             "doc": asdict(doc),
             "model": {k: v for k, v in asdict(model).items() if k != "spec"},
-            "sampling": {
-                "root": asdict(ROOT_OPTIONS),
-                "sub": asdict(SUB_OPTIONS),
-                "vanilla": asdict(VANILLA_OPTIONS),
-            },
+            "python": _python(record.architecture),
             "policy": asdict(Policy()),
             "limits": record.limits,
         }
@@ -286,6 +347,23 @@ def _key(record: Record, doc: Doc, model: Model) -> str:
 def _limits() -> dict[str, Any]:
     loop = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
     return loop | {"sandbox": asdict(SandboxLimits())}
+
+
+def _sampling(architecture: str) -> dict[str, dict[str, Any]]:
+    """Options of each kind of call, without `Options.seconds`, which `Record.limits` holds."""
+    kinds = {"root": ROOT_OPTIONS, "sub": SUB_OPTIONS}
+    if architecture == "vanilla":
+        kinds = {"vanilla": VANILLA_OPTIONS}
+    return {
+        kind: {name: value for name, value in asdict(options).items() if name != "seconds"}
+        for kind, options in kinds.items()
+    }
+
+
+def _python(architecture: str) -> str:
+    """Python's ``major.minor.`` where a model's code runs, whose error texts the model reads."""
+    major, minor, _ = platform.python_version_tuple()
+    return "" if architecture == "vanilla" else f"{major}.{minor}."
 
 
 def _prompt_name(architecture: str, asked: Prompt, info: ModelInfo) -> str:
@@ -308,14 +386,21 @@ def _version(package: str) -> str:
         return ""
 
 
-def _git() -> str:
-    """The commit of this code, ``-dirty`` if it was changed since; empty outside a checkout."""
-    command = ("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            command, cwd=here, capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
+def commit(file: Path) -> str:
+    """The commit that holds `file`, ``-dirty`` if its repository was changed since.
+
+    Empty where git does not know the file: a package may be installed within the working tree of
+    another repository, whose commit says nothing about it.
+    """
+    known = ("git", "ls-files", "--error-unmatch", file.name)
+    describe = ("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    found = ""
+    for command in (known, describe):
+        try:
+            done = subprocess.run(
+                command, cwd=file.parent, capture_output=True, text=True, timeout=5, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        found = done.stdout.strip()
+    return found

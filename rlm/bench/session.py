@@ -81,6 +81,7 @@ def settings(options: Options, start: Start) -> Settings:
     return Settings(
         run=Path(start.run),
         spec=options.spec,
+        num_ctx=options.num_ctx,
         prompt=options.prompt,
         seed=options.seed,
         split=options.split,
@@ -101,8 +102,8 @@ class Session:
         problem: why not.
 
     Raises:
-        UsageError: there is no such model, or the run belongs to another one.
-        RecordError: the run folder cannot be read.
+        UsageError: there is no such model.
+        RecordError: the run folder cannot be used, or belongs to another model or session.
     """
 
     def __init__(self, options: Options, cells: Collection[Cell]) -> None:
@@ -115,7 +116,8 @@ class Session:
             engine = self._ask_model()
             self.store = Store(records.folder(options.run or records.new_name(), options.root))
             self._open.callback(self.store.close)
-            self._refuse_other_model()
+            if self.info is not None:
+                self.store.refuse_other_model(self.info.digest)
             self.start = self._begin(engine)
         except BaseException:
             self.close()
@@ -161,15 +163,6 @@ class Session:
         self.store.begin(self._header(start))
         return start
 
-    def _refuse_other_model(self) -> None:
-        others = self.store.digests - {self.info.digest} if self.info else set()
-        if others:
-            raise UsageError(
-                f"run {self.store.name!r} was made with another model ({', '.join(others)}) than "
-                f"{self.options.spec} ({self.info.digest if self.info else ''}): "
-                "choose another name for --rlm-run"
-            )
-
     def _header(self, start: Start) -> dict[str, Any]:
         return {
             "run": self.store.name,
@@ -211,7 +204,11 @@ class Session:
         return f"{self.info.spec} ({short}), window {window}, {self.info.server}"
 
     def finished(self, record: Record) -> None:
-        """Keep a record."""
+        """Keep a record.
+
+        Raises:
+            RecordError: another model made it than the rest of the run, or it cannot be written.
+        """
         self.store.append(record)
         self.shown[record.key] = record
 

@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,7 +44,7 @@ def connect(
     Args:
         spec: see this module's text.
         num_ctx: window in tokens, a multiple of 256. ``None`` is 4,096 for the embedded models,
-            else at most 16,384. A server of ``openai/`` keeps its own.
+            else at most 16,384. A server of ``openai/`` has its own: what is smaller holds.
         engine: a running engine to share, for specs that need one; else the client starts its own
             and stops it with `close` or at exit.
 
@@ -121,16 +123,24 @@ def open_engine(spec: str, *, num_ctx: int | None = None, clients: int = 1) -> E
 
 
 def _parse(spec: str) -> tuple[str, str]:
+    """Kind and name; an address is judged here, before anything runs."""
+    from rlm.clients import ollama, openai
+
     kind, slash, name = spec.partition("/")
     if kind == "embedded" and name in _EMBEDDED and bool(slash) == bool(name):
         return kind, name
-    if kind in ("ollama", "gguf") and name:
+    if kind == "gguf" and name:
+        return kind, name
+    if kind == "ollama" and name:
+        ollama.base_url(os.environ.get("OLLAMA_HOST", ""))
         return kind, name
     if kind == "openai" and all(name.partition("@")):
+        openai.base_url(name.partition("@")[2])
         return kind, name
     forms = "".join(f"\n  {form}" for form in FORMS.values())
+    shown = re.sub(r"(://|@).*@", r"\1***@", spec, flags=re.DOTALL)  # may hold a password
     raise UsageError(
-        f"no model {spec!r}; did you mean {_nearest(spec)!r}? A model is one of{forms}"
+        f"no model {shown!r}; did you mean {_nearest(shown)!r}? A model is one of{forms}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ class Http:
         url: base address, without a final slash.
         absent: what to do when nothing answers, told with the address.
         remedies: what to do about an HTTP status, told with it.
-        key: bearer key; replaced by ``***`` where a server's error repeats it.
+        key: bearer key in printable ASCII; ``***`` stands for it in every error.
         connections: most connections at a time; more calls wait for one.
         seconds: longest wait for a byte. Servers queue without bound, so it is long.
         waits: seconds before each new try while the server says that it is busy.
@@ -63,32 +64,29 @@ class Http:
 
     def get(self, path: str) -> Json:
         """Fetch one JSON object."""
-        with self._answer("GET", path, None) as response:
-            return _object(response.read())
+        return self._object(self._ask("GET", path))
 
-    def post(self, path: str, body: Mapping[str, object]) -> Json:
-        """Send one JSON object and fetch another."""
-        with self._answer("POST", path, body) as response:
-            return _object(response.read())
+    def post(self, path: str, body: Mapping[str, object], *, seconds: float | None = None) -> Json:
+        """Send one JSON object and fetch another, in at most `seconds`, new tries included."""
+        return self._object(self._ask("POST", path, body, seconds))
 
-    def lines(self, path: str, body: Mapping[str, object]) -> list[Json]:
+    def lines(
+        self, path: str, body: Mapping[str, object], *, seconds: float | None = None
+    ) -> list[Json]:
         """Send one JSON object and fetch a stream of them, one a line, to its end.
 
         A line ``{"error": …}`` is a failure, since the good status was sent before it.
         """
         found: list[Json] = []
-        with self._answer("POST", path, body) as response:
-            for line in filter(str.strip, response.iter_lines()):
-                found.append(_object(line.encode()))
-                if "error" in found[-1]:
-                    raise self.failure(line, response.status_code)
+        for line in filter(bytes.strip, self._ask("POST", path, body, seconds).splitlines()):
+            found.append(self._object(line))
+            if "error" in found[-1]:
+                raise self.failure(line.decode(errors="replace"), httpx.codes.OK)
         return found
 
     def failure(self, text: str, status: int) -> ClientError:
         """The error that a server's error text stands for."""
-        message = _message(text)[:1000]
-        if self._key:
-            message = message.replace(self._key, "***")
+        message = self._masked(_message(text))[:1000]
         told = f"{self.url} answered with HTTP {status}: {message}"
         if status in self._remedies:
             told += f"; {self._remedies[status]}"
@@ -100,36 +98,67 @@ class Http:
         """Close every connection. Idempotent."""
         self._client.close()
 
-    @contextmanager
-    def _answer(
-        self, method: str, path: str, body: Mapping[str, object] | None
-    ) -> Iterator[httpx.Response]:
-        """An open response of good status; asks again while the server is busy."""
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        seconds: float | None = None,
+    ) -> bytes:
+        """The body of an answer of good status; asks again while the server is busy."""
         content, headers = _encode(body), {"Content-Type": "application/json"}
-        with self._failures():
-            for wait in (*self._waits, None):
-                stream = self._client.stream(
-                    method, self.url + path, content=content, headers=headers
-                )
-                with stream as response:
-                    if response.is_success:
-                        yield response
-                        return
-                    text = response.read().decode(errors="replace")
-                if wait is None or response.status_code not in BUSY:
-                    raise self.failure(text, response.status_code)
-                time.sleep(wait)
+        deadline = time.monotonic() + (math.inf if seconds is None else seconds)
+        waits = iter(self._waits)
+        while True:
+            with self._failures(deadline, seconds):
+                timeout = self._timeout(deadline)
+                with self._client.stream(
+                    method, self.url + path, content=content, headers=headers, timeout=timeout
+                ) as response:
+                    answer = _read(response, deadline)
+            if response.is_success:
+                return answer
+            wait = next(waits, None)
+            if wait is None or response.status_code not in BUSY:
+                raise self.failure(answer.decode(errors="replace"), response.status_code)
+            time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
+
+    def _timeout(self, deadline: float) -> httpx.Timeout:
+        left = _left(deadline)
+        return httpx.Timeout(min(self._seconds, left), connect=min(CONNECT_SECONDS, left))
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
+    def _failures(self, deadline: float, seconds: float | None) -> Iterator[None]:
         try:
             yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise ServerUnreachable(f"no server answers at {self.url}; {self._absent}") from error
-        except httpx.TimeoutException as error:
-            raise CallTimeout(f"{self.url} sent nothing for {self._seconds:g} s") from error
         except httpx.HTTPError as error:
-            raise ProtocolError(f"{self.url} broke off the call: {error}") from error
+            late = isinstance(error, httpx.TimeoutException)
+            if late and time.monotonic() >= deadline:
+                told = f"{self.url} gave no whole answer within {seconds:g} s"
+                raise CallTimeout(told) from error
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                told = f"no server answers at {self.url}; {self._absent}"
+                raise ServerUnreachable(told) from error
+            if late:
+                raise CallTimeout(f"{self.url} sent nothing for {self._seconds:g} s") from error
+            told = f"{self.url} broke off the call: {self._masked(str(error))}"
+            raise ProtocolError(told) from None  # the cause may show the key
+
+    def _object(self, content: bytes) -> Json:
+        try:
+            value = json.loads(content)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            return value
+        shown = self._masked(content.decode(errors="replace"))[:200]
+        raise ProtocolError(f"the answer is not a JSON object: {shown!r}")
+
+    def _masked(self, text: str) -> str:
+        """`text` without the key, as it is or as JSON writes it."""
+        for form in filter(None, (self._key, json.dumps(self._key or "")[1:-1])):
+            text = text.replace(form, "***")
+        return text
 
 
 def _is_loopback(url: str) -> bool:
@@ -144,14 +173,20 @@ def _encode(body: Mapping[str, object] | None) -> bytes | None:
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _object(text: bytes) -> Json:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ProtocolError(f"the answer is not JSON: {text[:200]!r}") from error
-    if not isinstance(value, dict):
-        raise ProtocolError(f"the answer is not a JSON object: {text[:200]!r}")
-    return value
+def _read(response: httpx.Response, deadline: float) -> bytes:
+    parts = []
+    for part in response.iter_bytes():
+        parts.append(part)
+        _left(deadline)
+    return b"".join(parts)
+
+
+def _left(deadline: float) -> float:
+    """Seconds until `deadline`; raises when there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise httpx.TimeoutException("the time of the call is over")
+    return left
 
 
 def _message(text: str) -> str:

@@ -51,6 +51,7 @@ CHATML_TEMPLATE: Final = (
 _KEY_VARIABLE: Final = "RLM_ENGINE_KEY"
 _SMALL_FILE: Final = 100 * 2**20
 _LRU_ENTRIES, _LRU_CHARS = 256, 20_000
+_LONGEST_TOKEN: Final = 128  # bytes: 128 spaces, in the vocabularies of Qwen and Llama 3
 _STOPS: Final[dict[object, FinishReason]] = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
@@ -192,6 +193,7 @@ class LlamaCppClient:
 
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer the last message; see `Client.chat`."""
+        self._refuse_hopeless(messages)
         return (self._chat_ids if self.is_chatml else self._chat_text)(messages, options)
 
     def chat_batch(
@@ -215,6 +217,16 @@ class LlamaCppClient:
             ids += [*start, *self._ids(f"{message.role}\n{message.content}"), *end, *newline]
         return (*ids, *start, *self._cached_ids("assistant\n"))
 
+    def _refuse_hopeless(self, messages: Sequence[Message]) -> None:
+        """Refuse what no tokenizer could fit: to count megabytes exactly takes seconds."""
+        size = sum(len(message.content.encode("utf-8", "replace")) for message in messages)
+        if size > self.window * _LONGEST_TOKEN:
+            raise PromptTooLong(
+                f"the prompt of {size} bytes takes at least {size // _LONGEST_TOKEN} tokens "
+                f"(a lower bound, not counted); the window is {self.window}",
+                window=self.window,
+            )
+
     def _chat_ids(self, messages: Sequence[Message], options: Options) -> Completion:
         started = time.monotonic()
         ids = self.prompt_ids(messages)
@@ -233,13 +245,14 @@ class LlamaCppClient:
                 "stream": False,
                 **_sampling(options),
             },
+            seconds=_left(options, started),
         )
         return _read(answer, ids, window=self.window, wall=time.monotonic() - started)
 
     def _chat_text(self, messages: Sequence[Message], options: Options) -> Completion:
         started = time.monotonic()
         body = {**request(self._address.model, messages, options), **_sampling(options)}
-        answer = self._http.post("/v1/chat/completions", body)
+        answer = self._http.post("/v1/chat/completions", body, seconds=options.seconds)
         return completion(answer, messages, window=self.window, wall=time.monotonic() - started)
 
     def _ids(self, text: str) -> tuple[int, ...]:
@@ -251,6 +264,13 @@ class LlamaCppClient:
     def _tokenize(self, text: str, *, special: bool = False) -> tuple[int, ...]:
         body = {"content": text, "parse_special": special, "add_special": False}
         return tuple(self._http.post("/tokenize", body)["tokens"])
+
+
+def _left(options: Options, started: float) -> float | None:
+    """What is left of the call's seconds."""
+    if options.seconds is None:
+        return None
+    return options.seconds - (time.monotonic() - started)
 
 
 def _sampling(options: Options) -> Json:

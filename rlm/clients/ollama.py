@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlm.clients._batch import in_order
 from rlm.clients._thinking import without_thinking
+from rlm.clients.address import parse_address
 from rlm.clients.base import ModelInfo
 from rlm.clients.window import was_cut
 from rlm.errors import ProtocolError
@@ -34,6 +35,7 @@ class OllamaClient:
         url: the server; ``None`` reads ``OLLAMA_HOST`` as Ollama does.
 
     Raises:
+        UsageError: the address is none.
         ServerUnreachable: Ollama is not running.
         ModelNotFound: the model was not pulled.
     """
@@ -43,7 +45,7 @@ class OllamaClient:
 
         self.name = name
         self._http = Http(
-            url or base_url(os.environ.get("OLLAMA_HOST", "")),
+            base_url(url or os.environ.get("OLLAMA_HOST", "")),
             absent="start one with `ollama serve`",
             remedies={404: f"get the model with `ollama pull {name}`"},
             connections=CONNECTIONS,
@@ -59,11 +61,13 @@ class OllamaClient:
         self._live: int | None = None
 
     def info(self) -> ModelInfo:
-        """Describe the model; the window is the live one once the model was called."""
+        """Describe the model; loads it, since only a loaded model has a live window."""
+        if self._live is None:  # a call without messages loads the model and generates nothing
+            self._http.lines("/api/chat", self._request([], Options()))
         return ModelInfo(
             spec=f"ollama/{self.name}",
             digest=self._digest,
-            window=self._live or self.num_ctx,
+            window=self._live_window(),
             server=f"ollama {self._version}",
             options={"num_ctx": self.num_ctx, "think": False, "truncate": False, "shift": False},
         )
@@ -71,7 +75,8 @@ class OllamaClient:
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer the last message; see `Client.chat`."""
         started = time.monotonic()
-        text, last = _collect(self._http.lines("/api/chat", self._request(messages, options)))
+        body = self._request(messages, options)
+        text, last = _collect(self._http.lines("/api/chat", body, seconds=options.seconds))
         wall = time.monotonic() - started
         window = self._live_window()
         prompt, written = last.get("prompt_eval_count"), last.get("eval_count", 0)
@@ -129,7 +134,7 @@ class OllamaClient:
         }
 
     def _live_window(self) -> int:
-        """The window the model was loaded with, asked once, after the first call."""
+        """The window the model was loaded with, asked once; it must be loaded by now."""
         if self._live is None:
             self._live = int(self._entry("/api/ps").get("context_length") or self.num_ctx)
         return self._live
@@ -145,6 +150,9 @@ def base_url(host: str) -> str:
     """The address a value of ``OLLAMA_HOST`` stands for, by the rules of Ollama's own client.
 
     ``0.0.0.0`` and ``::`` mean every interface to a server and this machine to a client.
+
+    Raises:
+        UsageError: it stands for none, or holds a password.
     """
     text = host.strip().strip("\"'")
     scheme, separator, rest = text.partition("://")
@@ -155,7 +163,11 @@ def base_url(host: str) -> str:
     name, port = _split_port(where, default)
     name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)  # noqa: S104
     name = f"[{name}]" if ":" in name else name
-    return f"{scheme}://{name}:{port}{'/' + path if path else ''}".rstrip("/")
+    return parse_address(
+        f"{scheme}://{name}:{port}{'/' + path if path else ''}",
+        remedy="set OLLAMA_HOST to HOST:PORT or to http://HOST:PORT",
+        given=host,
+    )
 
 
 def _split_port(where: str, default: str) -> tuple[str, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from rlm.clients._batch import in_order
 from rlm.clients._thinking import without_thinking
+from rlm.clients.address import parse_address
 from rlm.clients.base import ModelInfo
 from rlm.clients.window import least_tokens
 from rlm.errors import ModelNotFound, ProtocolError, UsageError
@@ -32,10 +33,10 @@ class OpenAIClient:
         name: the model, as the server calls it.
         url: the server's address, with or without ``/v1``.
         spec: what `info` repeats; ``openai/NAME@URL`` if not given.
-        num_ctx: the window in tokens, used where the server does not tell its own.
+        num_ctx: the window in tokens, used where the server tells none or a larger one.
 
     Raises:
-        UsageError: `url` is no HTTP address, or holds a password.
+        UsageError: `url` is no HTTP address, or holds a password; or the key is none.
     """
 
     def __init__(
@@ -43,36 +44,35 @@ class OpenAIClient:
     ) -> None:
         from rlm.clients._http import Http
 
-        self.name, self.url = name, _base(url)
+        self.name, self.url = name, base_url(url)
         self._spec, self._num_ctx = spec or f"openai/{name}@{self.url}", num_ctx
         self._http = Http(
-            self.url,
+            self.url.removesuffix("/v1"),
             absent=f"start one, for example with `vllm serve {name}`",
             remedies={
                 401: f"set {KEY_VARIABLE}",
                 403: f"set {KEY_VARIABLE}",
                 404: f"is {name!r} the name this server knows? See {self.url}/models",
             },
-            key=os.environ.get(KEY_VARIABLE) or None,
+            key=_key(),
             connections=CONNECTIONS,
         )
-        self._known: Json | None = None
 
     def info(self) -> ModelInfo:
         """Describe the model; the weights cannot be verified from here."""
-        card = self._card()
         return ModelInfo(
             spec=self._spec,
             digest=f"unverified:{self.name}",
             window=self._window(),
-            server=f"{card.get('owned_by') or 'openai-compatible'} at {self.url}",
+            server=f"{self._card.get('owned_by') or 'openai-compatible'} at {self.url}",
             options={"top_p": 1.0, "enable_thinking": False},
         )
 
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer the last message; see `Client.chat`."""
         window, started = self._window(), time.monotonic()
-        answer = self._http.post("/chat/completions", request(self.name, messages, options))
+        body = request(self.name, messages, options)
+        answer = self._http.post("/v1/chat/completions", body, seconds=options.seconds)
         return completion(answer, messages, window=window, wall=time.monotonic() - started)
 
     def chat_batch(
@@ -88,21 +88,32 @@ class OpenAIClient:
         self._http.close()
 
     def _window(self) -> int | None:
-        """What vLLM or llama-server tells, else what the user told."""
-        card = self._card()
-        meta = card.get("meta") or {}
-        told = card.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train")
-        return told or self._num_ctx
+        """The server's own, or the user's where that is smaller or the only one."""
+        return min(filter(None, (self._live, self._num_ctx)), default=None)
 
+    @cached_property
+    def _live(self) -> int | None:
+        """What vLLM tells in its card, llama-server there (since 2026) or in ``/props``.
+
+        The length a model was trained for says nothing about the window it runs with.
+        """
+        told = self._card.get("max_model_len") or (self._card.get("meta") or {}).get("n_ctx")
+        if told:
+            return int(told)
+        return (self._page("/props").get("default_generation_settings") or {}).get("n_ctx")
+
+    @cached_property
     def _card(self) -> Json:
         """The model's entry in ``/v1/models``; empty where the server keeps no such list."""
-        if self._known is None:
-            try:
-                listed = self._http.get("/models").get("data") or []
-            except (ModelNotFound, ProtocolError):
-                listed = []
-            self._known = next((card for card in listed if card.get("id") == self.name), {})
-        return self._known
+        listed = self._page("/v1/models").get("data") or []
+        return next((card for card in listed if card.get("id") == self.name), {})
+
+    def _page(self, path: str) -> Json:
+        """What only some servers tell; empty where this one does not."""
+        try:
+            return self._http.get(path)
+        except (ModelNotFound, ProtocolError):
+            return {}
 
 
 def request(name: str, messages: Sequence[Message], options: Options) -> Json:
@@ -144,7 +155,7 @@ def completion(
         choice = answer["choices"][0]
         text, reason = choice["message"].get("content") or "", choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ProtocolError(f"the answer has no message: {str(answer)[:200]}") from error
+        raise ProtocolError(f"no message in the answer, only {', '.join(answer)}") from error
     if reason not in _FINISH:
         raise ProtocolError(f"the answer ended with finish_reason {reason!r}")
     timings = answer.get("timings") or {}
@@ -162,11 +173,25 @@ def completion(
     )
 
 
-def _base(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.username or parts.password:
-        raise UsageError(f"leave the password out of the address; set {KEY_VARIABLE} instead")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{url!r} is no address; write openai/NAME@http://localhost:8000/v1")
-    base = url.rstrip("/")
-    return base if base.endswith("/v1") else f"{base}/v1"
+def base_url(url: str) -> str:
+    """`url` with its ``/v1``.
+
+    Raises:
+        UsageError: it is no address, or holds a password.
+    """
+    remedy = f"write openai/NAME@http://localhost:8000/v1, and a key into {KEY_VARIABLE}"
+    return parse_address(url, remedy=remedy).removesuffix("/v1") + "/v1"
+
+
+def _key() -> str | None:
+    """The key of the environment, if there is one.
+
+    Raises:
+        UsageError: no HTTP header can hold it; does not repeat it.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(
+            f"{KEY_VARIABLE} has a character that no key has; set it to the key alone, in ASCII"
+        )
+    return key or None

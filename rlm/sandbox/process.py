@@ -3,6 +3,8 @@
 The context lies in a sealed memfd that every worker maps again, so that a session survives the
 death of its worker (its variables do not). Cells and calls have a socket each. What the child is
 bound by stands in `Isolation.measures`; nothing here keeps code off files or the network yet.
+Until it is locked down, a process that code starts in a session of its own (`start_new_session`,
+``setsid``) is not in the worker's process group and lives on when the sandbox is closed.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class ProcessSandbox:
         """Open a session on `context`, in place of an open one; see `Sandbox.start`."""
         if sys.platform != "linux" or not hasattr(os, "memfd_create"):
             raise SandboxError(
-                f"the process sandbox needs Linux (memfd_create, prctl), and this is {sys.platform}"
+                f"the process sandbox needs Linux (memfd_create, prctl), and this is "
+                f"{sys.platform}: run under Linux, WSL or a Linux container, or measure "
+                "--rlm-arch vanilla alone"
             )
         self.close()
         data = context.encode("utf-8", "surrogatepass")

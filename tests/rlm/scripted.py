@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rlm.clients.base import ModelInfo
 from rlm.errors import PromptTooLong
-from rlm.messages import Completion, Message, Options, Times, Usage
+from rlm.messages import Completion, FinishReason, Message, Options, Times, Usage
 
 Reply = str | Exception
 Script = Iterable[Reply] | Callable[[Sequence[Message]], Reply]
@@ -21,6 +21,7 @@ class Scripted:
         window: in tokens; a longer prompt is refused.
         silent: do not tell the window beforehand.
         truncated: say that every prompt was cut.
+        finish_reason: why every answer ended.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Scripted:
         spec: str = "scripted",
         silent: bool = False,
         truncated: bool = False,
+        finish_reason: FinishReason = "stop",
     ) -> None:
         if callable(script):
             self._reply = script
@@ -38,6 +40,7 @@ class Scripted:
             replies = iter(script)
             self._reply = lambda _: next(replies)
         self._window, self._spec, self._silent, self._truncated = window, spec, silent, truncated
+        self._finish_reason = finish_reason
         self._lock = threading.Lock()
         self.sent: list[tuple[Message, ...]] = []
         self.options: list[Options] = []
@@ -61,7 +64,7 @@ class Scripted:
         return Completion(
             reply,
             Usage(tokens, len(reply) // 4, 1),
-            "stop",
+            self._finish_reason,
             None if self._silent else self._window,
             truncated=self._truncated,
             times=Times(wall=0.5, decode=0.25),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm.blocks import code_blocks, last_answer, text_final
+from rlm.blocks import code_blocks, final_call, last_answer, text_final
 
 
 @pytest.mark.parametrize("tag", ["python", "py", "repl", "", "Python", " python title"])
@@ -36,6 +36,29 @@ def test_indented_fence_is_dedented() -> None:
     assert code_blocks("1. so\n   ```python\n   for a in b:\n       a()\n   ```") == [
         "for a in b:\n    a()"
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["```python print(1)```", "```print(1)```", "``` py print(1) ```", "````repl print(1)```` so"],
+)
+def test_fence_on_one_line_is_code(line: str) -> None:
+    assert code_blocks(f"Look:\n{line}\n```\na = 1\n```") == ["print(1)", "a = 1"]
+
+
+@pytest.mark.parametrize("line", ['```json {"a": 1}```', "```print```", "```bash ls -l```"])
+def test_fence_on_one_line_around_something_else_is_no_code(line: str) -> None:
+    assert code_blocks(line) == []
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x0c", "\x85", "\x1c"])
+def test_mark_inside_a_string_does_not_break_the_line(mark: str) -> None:
+    """Guards against `str.splitlines`, which knows more line ends than Python's grammar."""
+    assert code_blocks(f"```python\na = 'x{mark}y'\n```") == [f"a = 'x{mark}y'"]
+
+
+def test_lines_may_end_as_on_windows() -> None:
+    assert code_blocks("```python\r\na = 1\r\nb = 2\r\n```\r\n") == ["a = 1\nb = 2"]
 
 
 def test_longer_fence_is_a_fence() -> None:
@@ -105,8 +128,35 @@ def test_no_final_outside_code(reply: str) -> None:
         ('FINAL("48213")', "48213"),
         ("```python\nFINAL('48213')\n```", "48213"),
         ("It is FINAL(48213), surely", "48213"),
+        ('FINAL("a (b")', "a (b"),
+        ("FINAL('a) b') it is", "a) b"),
+        ('FINAL("say \\")\\" twice")', 'say ")" twice'),
+        ('FINAL("""two (\nlines""")', "two (\nlines"),
+        ("FINAL(the captain's (old) ship) it's", "the captain's (old) ship"),
         ("", ""),
     ],
 )
 def test_reply_to_the_last_call(reply: str, answer: str) -> None:
     assert last_answer(reply) == answer
+
+
+@pytest.mark.parametrize("code", ["FINAL_VAR(x)", "FINAL('48213')", "FINAL(str(x))"])
+def test_reply_that_is_one_call_of_final(code: str) -> None:
+    assert final_call(code) == code
+    assert final_call(f" {code}\n") == code
+    assert final_call(f"It is:\n```python\n{code}\n```") == code
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "48213",
+        "FINAL(the red one)",
+        "x = 1\nFINAL(x)",
+        "print(FINAL(x))",
+        "print(1)",
+        "```\nFINAL(1)\n```\n```\nFINAL(2)\n```",
+    ],
+)
+def test_reply_that_is_more_or_less_than_one_call_of_final(reply: str) -> None:
+    assert final_call(reply) is None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rlm.cli import main
+from rlm.clients import FORMS
 from rlm.errors import CallTimeout
 from rlm.trajectory import Trajectory
 from tests.rlm.scripted import Scripted, code
@@ -105,6 +108,38 @@ def test_vanilla_text_that_does_not_fit(ask: Ask, capsys: pytest.CaptureFixture[
     assert ask("--vanilla", client=Scripted([], window=5)) == 1
     err = capsys.readouterr().err
     assert "book.txt with the question does not fit the model's window; leave out --vanilla" in err
+
+
+@pytest.mark.parametrize("args", [(), ("--vanilla",)])
+def test_no_answer_is_said(
+    ask: Ask, capsys: pytest.CaptureFixture[str], args: tuple[str, ...]
+) -> None:
+    assert ask(*args, client=Scripted(["FINAL('  ')" if not args else "  "])) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.endswith(
+        "\nrlm: no answer was found; try --verbose to see why, or another model\n"
+    )
+
+
+def test_no_answer_as_json_is_still_json(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--json", client=Scripted(["FINAL('')"])) == 1
+    assert json.loads(capsys.readouterr().out)["answer"] == ""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "answer", "printed"),
+    [("ascii", "caf\xe9", b"caf\\xe9\n"), ("utf-8", "a\ud800", b"a\\ud800\n")],
+)
+def test_answer_that_stdout_cannot_encode(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, encoding: str, answer: str, printed: bytes
+) -> None:
+    with io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert ask("--vanilla", client=Scripted([answer])) == 0
+        stdout.flush()
+        assert stdout.buffer.getvalue() == printed
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("prompt", ["full", "compact"])
@@ -204,3 +239,20 @@ def test_help_teaches_with_two_examples(capsys: pytest.CaptureFixture[str]) -> N
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert out.split("examples:")[1].count("rlm ask ") == 2
+
+
+def test_help_shows_every_form_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["ask", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert [form for form in FORMS.values() if form not in out] == []
+
+
+def test_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rlm.cli", "ask", "--help"],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout.startswith(b"usage: rlm ask")

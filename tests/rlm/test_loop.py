@@ -14,16 +14,17 @@ from rlm.errors import (
     ModelNotFound,
     PromptTooLong,
     ProtocolError,
+    RLMError,
     SandboxError,
     ServerUnreachable,
     UsageError,
 )
 from rlm.limits import Budget, SandboxLimits
-from rlm.loop import RLM
+from rlm.loop import LAST_SECONDS, RLM
 from rlm.messages import Message, Options
 from rlm.prompts import say
 from rlm.sandbox import Sandbox, open_sandbox
-from rlm.trajectory import Answer, Turn
+from rlm.trajectory import Answer, Trajectory, Turn
 from tests.rlm.scripted import Scripted, code
 
 SHORT = "The secret passcode is 48213. " * 3
@@ -291,6 +292,19 @@ def test_failed_sub_call_is_told_and_recorded(ask: Ask, error: Exception) -> Non
     assert errors(answer) == [f"{type(error).__name__}: {error}"]
 
 
+def test_fault_is_the_first_failure_that_is_the_servers(ask: Ask) -> None:
+    """Guards against scoring a server's fault as a wrong answer."""
+    sub = Scripted([PromptTooLong("no"), ProtocolError("garbled"), CallTimeout("slow")])
+    cell = "print(llm_query_batched(['a', 'b', 'c']))"
+    assert ask([cell, "FINAL(1)"], sub=sub).fault == "ProtocolError: garbled"
+
+
+def test_refusal_and_length_are_no_fault(ask: Ask) -> None:
+    cell = "print(llm_query_batched(['a', 'b']))"
+    answer = ask([cell, "1"], sub=Scripted([PromptTooLong("no")]), budget=Budget(calls=3))
+    assert (answer.sub_calls, answer.fault) == (1, "")
+
+
 @pytest.mark.parametrize("error", [ServerUnreachable("no server"), ModelNotFound("no model")])
 @pytest.mark.parametrize("call", ["llm_query('q')", "llm_query_batched(['q', 'r'])"])
 def test_lost_server_ends_the_run_even_if_the_code_hides_it(
@@ -382,6 +396,21 @@ def test_last_call_takes_what_stands_in_final(ask: Ask) -> None:
     assert (answer.answer, answer.ended_by) == ("48213", "turns")
 
 
+@pytest.mark.parametrize("reply", ["FINAL_VAR(found)", code("FINAL(str(found)[1:-1])")])
+def test_last_call_may_name_a_variable(ask: Ask, reply: str) -> None:
+    answer = ask(["found = [48213]", reply], max_iterations=1)
+    assert answer.answer in ("[48213]", "48213")
+    assert (answer.ended_by, answer.iterations) == ("turns", 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"), [("FINAL(Paris)", "Paris"), ("FINAL(llm_query('q'))", "llm_query('q')")]
+)
+def test_code_of_the_last_call_that_fails_stays_text(ask: Ask, reply: str, text: str) -> None:
+    answer = ask(["print(1)", reply], max_iterations=1)
+    assert (answer.answer, answer.sub_calls) == (text, 0)
+
+
 def test_last_call_is_reserved_in_the_budget(ask: Ask) -> None:
     answer = ask(["print(1)", "print(22)", "48213"], budget=Budget(calls=3))
     assert (answer.answer, answer.ended_by, answer.usage.calls) == ("48213", "calls", 3)
@@ -415,8 +444,67 @@ def test_tokens_of_sub_calls_are_charged(ask: Ask) -> None:
 
 
 def test_spent_seconds_end_the_run_with_a_last_call(ask: Ask) -> None:
-    answer = ask(["import time; time.sleep(0.2)", "48213"], budget=lambda: Budget(seconds=0.15))
+    answer = ask(["import time; time.sleep(0.6)", "48213"], budget=lambda: Budget(seconds=0.5))
     assert (answer.answer, answer.ended_by, answer.iterations) == ("48213", "seconds", 1)
+
+
+class Waiting(Scripted):
+    """Takes `wait` seconds over a call, or fails after the seconds that the call may take."""
+
+    wait = 0.6
+
+    def chat(self, messages: Sequence[Message], *, options: Options):
+        if options.seconds is not None and options.seconds < self.wait:
+            time.sleep(options.seconds)
+            self.sent.append(tuple(messages))
+            self.options.append(options)
+            raise CallTimeout(f"no answer in {options.seconds:g} s")
+        time.sleep(self.wait)
+        return super().chat(messages, options=options)
+
+
+def test_calls_may_take_what_the_budget_leaves(ask: Ask) -> None:
+    sub_options, options = Options(seconds=3.0), Options(seconds=90.0)
+    client = Scripted(["print(llm_query('q'))", "a", "48213"])
+    budget = Budget(seconds=50.0)
+    ask(client, budget=budget, sub_options=sub_options, root_options=options, max_iterations=1)
+    root_seconds, sub_seconds, last_seconds = (o.seconds for o in client.options)
+    assert 3.0 < root_seconds < 50.0
+    assert (sub_seconds, last_seconds) == (3.0, LAST_SECONDS)
+
+
+def test_calls_without_a_budget_take_their_own_seconds(ask: Ask) -> None:
+    client = Scripted(["FINAL(1)"])
+    ask(client)
+    assert client.options[0].seconds is None
+
+
+def test_root_call_that_the_budget_ends_leads_to_the_last_call(ask: Ask) -> None:
+    answer = ask(Waiting(["48213"]), budget=lambda: Budget(seconds=0.5))
+    assert (answer.answer, answer.ended_by, answer.iterations) == ("48213", "seconds", 0)
+    assert errors(answer) == ["BudgetExceeded: all 0.5 seconds are used"]
+
+
+def test_sub_call_that_the_budget_ends_is_told_as_spent(ask: Ask) -> None:
+    main = Scripted(["print(llm_query('q'))", "48213"])
+    answer = ask(main, sub=Waiting([]), budget=lambda: Budget(seconds=0.5))
+    told = say("calls", "spent", reason="all 0.5 seconds are used")
+    assert told in answer.trajectory.turns[0].feedback
+    assert (answer.answer, answer.ended_by, answer.fault) == ("48213", "seconds", "")
+
+
+def test_last_call_that_takes_too_long_ends_without_an_answer(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlm.loop.LAST_SECONDS", 0.1)
+    answer = ask(Waiting([]), budget=lambda: Budget(seconds=0.5))
+    assert (answer.answer, answer.ended_by) == ("", "seconds")
+    assert [call.kind for call in answer.trajectory.calls] == ["root", "last"]
+
+
+def test_call_that_takes_too_long_by_itself_is_an_error(ask: Ask) -> None:
+    with pytest.raises(CallTimeout):
+        ask(Waiting([]), root_options=Options(seconds=0.01), budget=lambda: Budget(seconds=60))
 
 
 def test_no_call_at_all_is_left(ask: Ask) -> None:
@@ -479,9 +567,29 @@ def closed(sandboxes: list[Sandbox]) -> list[bool]:
 
 
 @pytest.mark.parametrize("error", [CallTimeout("slow"), ServerUnreachable("gone")])
-def test_failed_root_call_is_an_error(ask: Ask, error: Exception) -> None:
-    with pytest.raises(type(error)):
+def test_failed_root_call_is_an_error(ask: Ask, error: RLMError) -> None:
+    with pytest.raises(type(error)) as raised:
         ask(["print(1)", error])
+    trajectory = raised.value.trajectory
+    assert [turn.reply for turn in trajectory.turns] == ["print(1)"]
+    assert [call.error for call in trajectory.calls] == ["", f"{type(error).__name__}: {error}"]
+
+
+def test_lost_server_of_sub_calls_leaves_the_turn_in_the_error(ask: Ask) -> None:
+    with pytest.raises(ServerUnreachable) as raised:
+        ask(["print(llm_query('q'))"], sub=Scripted([ServerUnreachable("gone")]))
+    trajectory = raised.value.trajectory
+    assert [cell.result.calls for cell in trajectory.turns[0].cells] == [1]
+    assert [call.error for call in trajectory.calls] == ["", "ServerUnreachable: gone"]
+
+
+def test_sandbox_that_does_not_start_leaves_an_empty_trajectory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(SandboxError) as raised:
+        RLM(Scripted([])).completion(SHORT, QUERY)
+    assert raised.value.trajectory == Trajectory(prompts.VERSION)
 
 
 def test_each_turn_is_announced(ask: Ask) -> None:
@@ -505,6 +613,19 @@ def test_times_and_usage_are_the_sums(ask: Ask) -> None:
 def test_prompt_cut_silently_is_said(ask: Ask, who: str) -> None:
     main = Scripted(["FINAL(llm_query('q'))"], truncated=who == "root")
     assert ask(main, sub=Scripted(["a"], truncated=who == "sub")).truncated
+
+
+@pytest.mark.parametrize(
+    ("most", "truncated"), [(20, True), (2, False)], ids=["by the window", "by max_tokens"]
+)
+@pytest.mark.parametrize("script", [["FINAL('x')"], ["print(1)", "48213 is"]])
+def test_reply_cut_off_by_the_window_is_said(
+    ask: Ask, script: list[str], most: int, truncated: bool
+) -> None:
+    """Guards against scoring half an answer as a wrong one."""
+    client = Scripted(script, finish_reason="length")
+    answer = ask(client, root_options=Options(max_tokens=most), max_iterations=1)
+    assert answer.truncated is truncated
 
 
 def test_nothing_is_truncated_otherwise(ask: Ask) -> None:

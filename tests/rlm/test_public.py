@@ -15,13 +15,20 @@ HEAVY = ("torch", "pytest", "httpx", "rich", "numpy", "pandas", "xllamacpp", "tr
 
 
 def test_all_is_what_is_public() -> None:
-    public = [
+    public = {
         name
-        for name, value in vars(rlm).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    ]
-    public.remove("annotations")
-    assert sorted(public) == sorted(rlm.__all__)
+        for name in dir(rlm)
+        if not name.startswith("_") and not isinstance(getattr(rlm, name), types.ModuleType)
+    }
+    assert public - {"annotations", "import_module", "TYPE_CHECKING"} == set(rlm.__all__)
+
+
+def test_what_is_imported_late_is_the_same_object() -> None:
+    from rlm.loop import RLM
+
+    assert rlm.RLM is RLM
+    with pytest.raises(AttributeError, match="'rlm' has no attribute 'nothing'"):
+        rlm.nothing  # noqa: B018
 
 
 def test_all_has_no_name_twice() -> None:

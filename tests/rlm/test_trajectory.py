@@ -58,7 +58,9 @@ def test_real_run_survives_json() -> None:
 
 
 def test_answer_as_plain_data() -> None:
-    answer = Answer("x", 2, 1, TRAJECTORY, Usage(1, 2, 3), "final", Times(1.0), 2.0, 0.5, True)
+    answer = Answer(
+        "x", 2, 1, TRAJECTORY, Usage(1, 2, 3), "final", Times(1.0), 2.0, 0.5, True, "CallTimeout: x"
+    )
     row = json.loads(json.dumps(answer.to_dict()))
     assert row == {
         "answer": "x",
@@ -71,4 +73,5 @@ def test_answer_as_plain_data() -> None:
         "wall": 2.0,
         "sandbox_seconds": 0.5,
         "truncated": True,
+        "fault": "CallTimeout: x",
     }

@@ -50,6 +50,23 @@ def test_prompt_cut_silently_is_said() -> None:
     assert Vanilla(Scripted(["x"], truncated=True)).completion("d", "q").truncated
 
 
-def test_other_failure_is_an_error() -> None:
-    with pytest.raises(CallTimeout):
+@pytest.mark.parametrize(
+    ("most", "truncated"), [(20, True), (2, False)], ids=["by the window", "by max_tokens"]
+)
+def test_answer_cut_off_by_the_window_is_truncated(most: int, truncated: bool) -> None:
+    """Guards against scoring half an answer as a wrong one."""
+    client = Scripted(["48213 is"], finish_reason="length")
+    answer = Vanilla(client, options=Options(max_tokens=most)).completion("d", "q")
+    assert (answer.answer, answer.truncated) == ("48213 is", truncated)
+
+
+def test_answer_that_the_server_did_not_count_is_not_called_cut() -> None:
+    client = Scripted(["yes"], finish_reason="length")  # 3 characters: 0 tokens
+    assert not Vanilla(client).completion("d", "q").truncated
+
+
+def test_other_failure_is_an_error_that_tells_what_was_sent() -> None:
+    with pytest.raises(CallTimeout) as raised:
         Vanilla(Scripted([CallTimeout("slow")])).completion("d", "q")
+    (call,) = raised.value.trajectory.calls
+    assert (call.messages[1].content, call.error) == ("d\n\nQuestion: q", "CallTimeout: slow")

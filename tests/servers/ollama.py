@@ -4,23 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.servers.scripted import Reply, ScriptedServer
+from tests.servers.scripted import Asked, Reply, ScriptedServer
 
 NAME = "qwen3.5:2b"
 
 
-def ollama_server(*, trained: int = 40_960, live: int | None = 4096) -> ScriptedServer:
-    """A server with one model, trained for `trained` tokens and loaded with a window of `live`."""
-    loaded = [] if live is None else [{"name": NAME, "context_length": live}]
-    return ScriptedServer(
-        {
-            "/api/version": Reply({"version": "0.30.12"}),
-            "/api/tags": Reply({"models": [{"name": NAME, "digest": "abc123"}]}),
-            "/api/show": Reply({"model_info": {"qwen35.context_length": trained}}),
-            "/api/ps": Reply({"models": loaded}),
-            "/api/chat": chat("Forty", "-two."),
-        }
-    )
+class OllamaServer(ScriptedServer):
+    """A server with one model, loaded by the first ``/api/chat``; one without messages only loads.
+
+    Args:
+        trained: tokens the model was trained for.
+        live: window it is loaded with; ``None`` never lists it as loaded.
+    """
+
+    def __init__(self, trained: int, live: int | None) -> None:
+        super().__init__(
+            {
+                "/api/version": Reply({"version": "0.30.12"}),
+                "/api/tags": Reply({"models": [{"name": NAME, "digest": "abc123"}]}),
+                "/api/show": Reply({"model_info": {"qwen35.context_length": trained}}),
+                "/api/ps": Reply({"models": []}),
+                "/api/chat": chat("Forty", "-two."),
+            }
+        )
+        self.live = live
+
+    def reply(self, asked: Asked) -> Reply:
+        if asked.path != "/api/chat":
+            return super().reply(asked)
+        if self.live is not None:
+            loaded = {"name": NAME, "context_length": self.live}
+            self.standing["/api/ps"] = Reply({"models": [loaded]})
+        if asked.body["messages"]:
+            return super().reply(asked)
+        self.asked.append(asked)
+        empty = {"role": "assistant", "content": ""}
+        return Reply({"model": NAME, "message": empty, "done": True, "done_reason": "load"})
+
+
+def ollama_server(*, trained: int = 40_960, live: int | None = 4096) -> OllamaServer:
+    """See `OllamaServer`."""
+    return OllamaServer(trained, live)
 
 
 def chat(*parts: str, **last: Any) -> Reply:

@@ -17,12 +17,14 @@ class Reply:
     Attributes:
         body: an object is sent as JSON, a list as one JSON line each, text as it is.
         delay: seconds before the answer.
+        drip: seconds after each byte of the body.
         cut: hang up after the body, though more was announced.
     """
 
     body: Any
     status: int = 200
     delay: float = 0.0
+    drip: float = 0.0
     cut: bool = False
 
     def encoded(self) -> bytes:
@@ -51,7 +53,7 @@ class ScriptedServer:
 
     def __post_init__(self) -> None:
         self._queued: defaultdict[str, list[Reply]] = defaultdict(list)
-        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._lock, self.closing = threading.Lock(), threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = False  # so that closing waits for the last answer
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -75,14 +77,14 @@ class ScriptedServer:
             queued = self._queued[asked.path]
             missing = Reply({"error": f"no route {asked.path}"}, status=404)
             reply = queued.pop(0) if queued else self.standing.get(asked.path, missing)
-        self._closing.wait(reply.delay)
+        self.closing.wait(reply.delay)
         return reply
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._closing.set()
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -98,7 +100,16 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(reply.status)
             self.send_header("Content-Length", str(len(content) + (100 if reply.cut else 0)))
             self.end_headers()
-            self.wfile.write(content)
+            self._write(content, reply.drip)
+
+        def _write(self, content: bytes, drip: float) -> None:
+            if not drip:
+                self.wfile.write(content)
+                return
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if server.closing.wait(drip):
+                    return
 
         do_GET = do_POST = _serve
 

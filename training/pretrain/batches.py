@@ -12,7 +12,7 @@ from rlm import prompts
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
 from training.pretrain.demos import Demo
-from training.pretrain.pages import ABSENT, Asked, Level, Page, as_quote, make_page, pool_of
+from training.pretrain.pages import ABSENT, Asked, Level, Page, as_quote, make_fact, make_page
 from training.pretrain.teacher import SUB_PROMPTS
 from training.pretrain.tokenizer import Chat
 
@@ -25,7 +25,7 @@ class Batch:
     """Conversations of one kind.
 
     Attributes:
-        kind: ``copy``, ``page``, ``sub`` or ``demo``.
+        kind: ``recall``, ``page``, ``sub`` or ``demo``.
         ids: (rows, tokens) int64, padded on the right.
         rows: row of each supervised target.
         positions: position of each supervised target in its row; predicted from the one before.
@@ -59,15 +59,32 @@ def collate(kind: str, rows: Sequence[Row], pad: int) -> Batch:
     return Batch(kind, padded, columns[0], columns[1], columns[2])
 
 
-def copy_row(stream: Stream, chat: Chat, level: Level) -> Row:
-    """A few words to repeat: the densest practice of looking back, which reading is built on.
+def recall_row(stream: Stream, chat: Chat, level: Level) -> Row:
+    """Pairs of a key and a value, asked for in another order: the densest practice of looking up.
 
-    Induction heads (arXiv 2209.11895) form on this within a few million tokens and hardly at all
-    on questions alone.
+    A small model learns to find a key by its content on this (associative recall, arXiv
+    2312.04927; induction heads, arXiv 2209.11895) long before it does on questions about a page.
+    Merely repeating a list is not enough: that is solved by counting positions.
     """
-    pool = pool_of(level)
-    text = " ".join(stream.choice(pool) for _ in range(stream.between(3, 14)))
-    return chat.render([Message("user", f"Repeat: {text}"), Message("assistant", text)])
+    taken: set[str] = set()
+    made = [make_fact(stream, level, taken) for _ in range(stream.between(2, 9))]
+    listed = stream.choice((", ", "\n", ". "))
+    pairs = [f"{fact.key}: {fact.value}" for fact in made]
+    asked = stream.sample(made, len(made))
+    if stream.random() < 0.6:
+        order = ", ".join(fact.key for fact in asked)
+        text = listed.join(f"{fact.key}: {fact.value}" for fact in asked)
+        messages = [
+            Message("user", f"{listed.join(pairs)}\nIn this order: {order}"),
+            Message("assistant", text),
+        ]
+    else:
+        messages = [Message("user", f"{listed.join(pairs)}\n{asked[0].key}?")]
+        for fact, following in zip(asked, [*asked[1:], None], strict=True):
+            messages.append(Message("assistant", fact.value))
+            if following is not None:
+                messages.append(Message("user", f"{following.key}?"))
+    return chat.render(messages)
 
 
 def page_row(stream: Stream, chat: Chat, level: Level, chars: int) -> Row:

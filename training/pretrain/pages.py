@@ -103,7 +103,7 @@ def make_fact(stream: Stream, level: Level, taken: set[str]) -> Asked:
     while True:
         fact = make(stream, key, value)
         text = fact.sentence.lower()
-        if any_order or text.index(key.lower()) < text.index(value.lower()):
+        if any_order or text.index(key.lower()) <= text.rindex(value.lower()):
             return fact
 
 

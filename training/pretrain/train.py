@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, Qwen3Config, Qwen3ForCausalLM
 
 from rlm.bench.tasks.stream import Stream
-from training.pretrain.batches import Batch, Row, collate, copy_row, demo_row, page_row, sub_row
+from training.pretrain.batches import Batch, Row, collate, demo_row, page_row, recall_row, sub_row
 from training.pretrain.demos import Demo
 from training.pretrain.pages import Level
 from training.pretrain.tokenizer import END_OF_TEXT, VOCABULARY, Chat
@@ -47,24 +47,18 @@ class Stage:
 
 
 _EASY = Level(word_values=0.4, absent=0.05, value_first=0.0, quotes=0.2)
-_SHORT = (320, 480, 640)
-_ALL = {"page": 3500, "sub": 1000, "demo": 1800, "copy": 300}
+_FIRST = {"recall": 3000, "page": 2000, "demo": 1800}
+_LATER = {"recall": 400, "page": 3500, "sub": 1000, "demo": 1800}
 STAGES: tuple[Stage, ...] = (
-    Stage(replace(_EASY, pool=200), _SHORT, {"copy": 5000, "page": 2000}, ("copy", 0.90), 4.0e6),
-    Stage(
-        replace(_EASY, pool=1000),
-        _SHORT,
-        {"copy": 3000, "page": 3000, "demo": 1000},
-        ("copy", 0.90),
-        3.0e6,
-    ),
-    Stage(_EASY, _SHORT, {"copy": 2000, "page": 3500, "demo": 1800}, ("copy", 0.90), 3.0e6),
-    Stage(_EASY, _SHORT, _ALL, ("page", 0.85), 3.0e6),
-    Stage(Level(), (320, 640, 1200), _ALL, ("page", 0.90), 3.0e6),
-    Stage(Level(), (320, 1000, 2000), _ALL, ("page", 0.93), 2.0e6),
-    Stage(Level(), (320, 1000, 2000, 4000), _ALL, ("page", 0.95), 2.0e6),
-    Stage(Level(), (320, 1000, 2000, 4000, 8000), _ALL, ("page", 0.96), 3.0e6),
-    Stage(Level(), (320, 1000, 4000, 8000, 12000), _ALL, ("page", 2.0), 1e12),
+    Stage(replace(_EASY, pool=200), (320, 480), _FIRST, ("recall", 0.85), 3.0e6),
+    Stage(replace(_EASY, pool=1000), (320, 480), _FIRST, ("recall", 0.85), 3.0e6),
+    Stage(_EASY, (320, 480, 640), _FIRST, ("recall", 0.85), 3.0e6),
+    Stage(_EASY, (320, 480, 640), _LATER, ("page", 0.80), 2.5e6),
+    Stage(Level(), (320, 640, 1200), _LATER, ("page", 0.88), 2.5e6),
+    Stage(Level(), (320, 1000, 2000), _LATER, ("page", 0.92), 2.0e6),
+    Stage(Level(), (320, 1000, 2000, 4000), _LATER, ("page", 0.94), 2.0e6),
+    Stage(Level(), (320, 1000, 2000, 4000, 8000), _LATER, ("page", 0.96), 3.0e6),
+    Stage(Level(), (320, 1000, 4000, 8000, 12000), _LATER, ("page", 2.0), 1e12),
 )
 ACCURACY_MEMORY = 0.97
 """How much of the running accuracy is kept at each step."""
@@ -237,7 +231,7 @@ class Trainer:
         stage, stream = STAGES[self.progress.stage], Stream(self.settings.seed, self.progress.step)
         chars = stream.choice(stage.chars)
         rows = {
-            "copy": lambda: copy_row(stream, self.chat, stage.level),
+            "recall": lambda: recall_row(stream, self.chat, stage.level),
             "page": lambda: page_row(stream, self.chat, stage.level, chars),
             "sub": lambda: sub_row(stream, self.chat, stage.level, stream.between(120, 700)),
             "demo": lambda: demo_row(stream.choice(self.demos), self.chat),

@@ -45,12 +45,14 @@ def summary(records: Sequence[Record], *, width: int, color: bool) -> str:
 def outside_model(records: Iterable[Record], architecture: str = "rlm") -> float | None:
     """Median share of a cell's wall time that was not spent in calls of the model.
 
+    Cells that were not measured, and those of which no call was answered, say nothing of it.
     Calls of one batch that run at once count together, so the share may be underestimated there.
     """
     shares = [
         max(0.0, 1 - r.time.model / r.time.wall)
         for r in records
-        if r.architecture == architecture and r.time.wall > 0
+        if r.architecture == architecture and r.verdict not in FAILED
+        if r.usage.calls and r.time.wall > 0
     ]
     return median(shares) if shares else None
 
@@ -79,16 +81,30 @@ def _groups(records: Sequence[Record]) -> list[tuple[Group, list[Record]]]:
 def _figures(cells: Sequence[Record]) -> list[str | Text]:
     """Columns after the names. What was not measured is listed, and counts for nothing else."""
     counts = Counter(r.verdict for r in cells)
-    others = [f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in ("correct", "wrong")]
     measured = [r for r in cells if r.verdict not in FAILED]
     low, high = wilson(counts["correct"], len(measured))
-    seconds = f"{median(r.time.wall for r in measured):.2f}" if measured else "-"
-    tokens = [r.usage.prompt_tokens + r.usage.completion_tokens for r in measured]
-    style = "green" if low > 0.5 else "red" if high < 0.5 else ""
+    share = Text(f"{counts['correct']}/{len(measured)}", style=_style(low, high))
+    interval = f"[{low:.2f}, {high:.2f}]"
+    if measured and counts["truncated"] == len(measured):
+        share, interval = Text("-"), "-"  # nothing was read, so nothing was got wrong
+    # A time limit that no answer came before is no measure of speed.
+    told = [r for r in measured if r.verdict != "timeout" or r.usage.calls]
+    tokens = [r.usage.prompt_tokens + r.usage.completion_tokens for r in told]
+    others = [v for v in VERDICTS if counts[v] and v not in ("correct", "wrong")]
     return [
-        Text(f"{counts['correct']}/{len(measured)}", style=style),
-        Text(f"[{low:.2f}, {high:.2f}]"),
-        seconds,
+        share,
+        Text(interval),
+        f"{median(r.time.wall for r in told):.2f}" if told else "-",
         f"{median(tokens):,.0f}" if tokens else "-",
-        ", ".join(others),
+        ", ".join(f"{counts[v]} {v}{_windows(cells) if v == 'truncated' else ''}" for v in others),
     ]
+
+
+def _style(low: float, high: float) -> str:
+    return "green" if low > 0.5 else "red" if high < 0.5 else ""
+
+
+def _windows(cells: Iterable[Record]) -> str:
+    """The windows that did not suffice, such as `` (window 4096)``."""
+    found = sorted({r.model.window or 0 for r in cells if r.verdict == "truncated"} - {0})
+    return f" (window {', '.join(map(str, found))})" if found else ""

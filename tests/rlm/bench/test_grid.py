@@ -25,6 +25,25 @@ def test_bad_length_is_named(text):
     assert repr(text) in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["11M", "10485761", "1k,999999999999M"])
+def test_a_length_beyond_ten_million_is_refused(text):
+    """Guards the machine's memory."""
+    with pytest.raises(UsageError, match=f"{text.rpartition(',')[2]}' is above 10M"):
+        grid.parse_lengths(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", ".", "..", "./", "x/..", "/"])
+def test_a_run_needs_a_name(text):
+    """Guards runs/ and the folder around it from being taken for a run."""
+    with pytest.raises(UsageError, match=f"a run needs a name, not '{text}'"):
+        grid.parse_run(text)
+
+
+@pytest.mark.parametrize("text", ["monday", "../elsewhere/a", "/tmp/a"])
+def test_a_run_is_a_name_or_a_path(text):
+    assert grid.parse_run(text) == text
+
+
 @pytest.mark.parametrize("text", ["101", "-5", "middle", "10,", "5.5"])
 def test_bad_depth_is_named(text):
     with pytest.raises(UsageError, match=r"depth|empty entry"):

@@ -7,11 +7,14 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from rlm.bench import records
+from tests.servers.ollama import ollama_server
 from tests.servers.reader import ReaderServer
+from tests.servers.scripted import Reply, ScriptedServer
 
 CELLS = """
 import pytest
@@ -20,6 +23,37 @@ import pytest
 def test_niah(cell):
     cell.run()
 """
+THEIRS = """
+import os, pytest
+from rlm.bench import tasks
+from rlm.bench.tasks.base import Item, Span, require_room
+from rlm.bench.scoring import score_answer
+
+class First:
+    name = "first"
+    depths = ()
+
+    def generate(self, chars, depth, seed, *, split="eval"):
+        require_room("first", chars, 100)
+        text = "12345" + "." * (chars - 5)
+        return Item("first", text, "Which number?", "12345", (Span(0, 5),), 0.0, split)
+
+    def score(self, item, text):
+        return score_answer(item.gold, text)
+
+tasks.register(First())
+
+@pytest.mark.cells("first")
+def test_first(cell):
+    if "CRASH" in os.environ:
+        os._exit(1)
+    cell.run()
+
+@pytest.mark.cells("niah")
+def test_other(cell):
+    raise AssertionError("not selected")
+"""
+"""Cells of a task that this package does not know."""
 FEW = ("--rlm-lengths=1k,8k", "--rlm-depths=50", "--rlm-samples=1")
 BOTH = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
 
@@ -66,7 +100,7 @@ def test_cells_become_verdicts_and_records(session: Session, workers: tuple[str,
         [
             "model: openai/*, window 4096, *",
             "run: runs/a: 0 done, 4 to do",
-            "niah 8k * vanilla * 0/1 * 1 truncated",
+            "niah 8k * vanilla * - * - * 1 truncated (window*",
             "time outside the model*rlm*%",
             "records: runs/a/",
         ]
@@ -299,7 +333,9 @@ def test_plan_tells_the_time_of_the_embedded_model(session: Session) -> None:
         ("--rlm-num-ctx=big", r"--rlm-num-ctx: 'big' is no window.*auto.*4096"),
         ("--rlm-num-ctx=1000", r"a window is a multiple of 256 tokens, not 1000; use 1024"),
         ("--rlm-rerun=bad", r"--rlm-rerun: unknown verdict 'bad'.*crashed"),
+        ("--rlm-lengths=11M", r"--rlm-lengths: length '11M' is above 10M"),
         ("--rlm-run=", r"--rlm-run: a run needs a name"),
+        ("--rlm-run=..", r"--rlm-run: a run needs a name, not '\.\.'"),
         ("--rlm-length-unit=bytes", r"--rlm-length-unit: invalid choice: 'bytes'.*tokens.*chars"),
         ("--rlm-prompt=long", r"--rlm-prompt: invalid choice: 'long'.*auto.*full.*compact"),
         ("--rlm-split=test", r"--rlm-split: invalid choice: 'test'.*eval.*train"),
@@ -328,48 +364,121 @@ def test_a_model_file_that_is_not_there_is_a_usage_error(session: Session) -> No
     result.stderr.fnmatch_lines(["ERROR: there is no model file *absent.gguf"])
 
 
-def test_a_document_too_short_fails_its_cell(session: Session) -> None:
-    result = session.run("--rlm-lengths=10,1k", "--rlm-samples=1", "--rlm-depths=50")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["UsageError: a niah document of 40 characters is too short*"])
-    result.stdout.fnmatch_lines(["=*2 failed, 2 correct in*"])
+@BOTH
+@pytest.mark.parametrize("task", ["niah", "first"])
+def test_a_document_too_short_is_a_usage_error(
+    session: Session, workers: tuple[str, ...], task: str
+) -> None:
+    """Guards an evening's run from failing in the cells of its shortest length."""
+    session.pytester.makepyfile(test_cells=THEIRS)
+    result = session.run("--rlm-lengths=1k,10", f"--rlm-tasks={task}", *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: a {task} document of 40 characters is too short: it *"])
+    assert not (session.path / "runs").exists()
+
+
+def test_only_lengths_that_are_selected_must_suffice(session: Session) -> None:
+    assert session.look("--rlm-lengths=1k,10", "-k", "l1k", "--co", "-q").ret == 0
+
+
+@pytest.mark.parametrize("where", ["file", "file/x", "bytes"])
+def test_an_unusable_run_is_a_usage_error(session: Session, where: str) -> None:
+    (session.path / "file").touch()
+    (session.path / "bytes").mkdir()
+    (session.path / "bytes" / "results.jsonl").write_bytes(b"\xff\n")
+    result = session.run(*FEW, f"--rlm-run={session.path / where}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{session.path / where}/results.jsonl*"])
+
+
+@BOTH
+def test_two_sessions_do_not_write_one_run(session: Session, workers: tuple[str, ...]) -> None:
+    with closing(records.Store(session.path / "runs" / "a")):
+        result = session.run(*FEW, "--rlm-run=a", *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: run 'a' * is being written by another session*"])
+
+
+def late_ollama(monkeypatch: pytest.MonkeyPatch, *, failures: int) -> ScriptedServer:
+    """A server that is not ready the first times it is asked."""
+    server = ollama_server()
+    server.once("/api/version", *[Reply({"error": "not ready"}, status=500)] * failures)
+    monkeypatch.setenv("OLLAMA_HOST", server.address)
+    return server
+
+
+LATE = ("--rlm-run=a", "--rlm-arch=vanilla", "--rlm-lengths=1k", "--rlm-depths=50")
+
+
+def test_a_server_that_comes_back_serves_the_cells_that_are_left(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.model = "--rlm-model=ollama/qwen3.5:2b"
+    with late_ollama(monkeypatch, failures=2):  # one for the session, one for the first cell
+        result = session.run(*LATE, "--rlm-samples=3")
+    result.stdout.fnmatch_lines(["model: *not reachable: *not ready*"])
+    loaded = records.load(session.path / "runs" / "a")
+    assert [r.verdict == "error" for r in loaded] == [True, False, False]
+    assert [r.model.digest for r in loaded] == ["", "abc123", "abc123"]
+
+
+def test_a_run_takes_no_cell_of_another_model_that_comes_late(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.model = "--rlm-model=ollama/qwen3.5:2b"
+    with late_ollama(monkeypatch, failures=0):
+        session.run(*LATE, "--rlm-samples=1")
+    with late_ollama(monkeypatch, failures=1) as server:
+        server.standing["/api/tags"] = Reply({"models": [{"name": "qwen3.5:2b", "digest": "new"}]})
+        result = session.run(*LATE, "--rlm-samples=2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: run 'a' was made with another model (abc123) than * (new)*"]
+    )
+    assert {r.model.digest for r in records.load(session.path / "runs" / "a")} == {"abc123"}
+
+
+def test_fixtures_of_the_same_names_do_no_harm(session: Session) -> None:
+    """Guards repositories with other plugins: `client` is pytest-django's, too."""
+    session.pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture
+        def client():
+            raise ValueError("not yours")
+
+        sandbox = ollama = client
+        """
+    )
+    assert session.run(*FEW, "-k", "l1k").ret == 0
 
 
 @BOTH
 def test_a_task_of_someone_else(session: Session, workers: tuple[str, ...]) -> None:
-    session.pytester.makepyfile(
-        test_cells="""
-        import pytest
-        from rlm.bench import tasks
-        from rlm.bench.tasks.base import Item, Span
-        from rlm.bench.scoring import score_answer
-
-        class First:
-            name = "first"
-            depths = ()
-
-            def generate(self, chars, depth, seed, *, split="eval"):
-                text = "12345" + "." * (chars - 5)
-                return Item("first", text, "Which number?", "12345", (Span(0, 5),), 0.0, split)
-
-            def score(self, item, text):
-                return score_answer(item.gold, text)
-
-        tasks.register(First())
-
-        @pytest.mark.cells("first")
-        def test_first(cell):
-            cell.run()
-
-        @pytest.mark.cells("niah")
-        def test_other(cell):
-            raise AssertionError("not selected")
-        """
-    )
+    session.pytester.makepyfile(test_cells=THEIRS)
     result = session.run(*FEW, "--rlm-tasks=first", "--rlm-run=a", "-k", "l1k", *workers)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["=*2 correct*in*"])
     assert {r.task for r in session.load("a").values()} == {"first"}
+
+
+def test_a_crash_in_a_task_of_someone_else_is_recorded(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the controller, which does not know the task and cannot make the document."""
+    session.pytester.makepyfile(test_cells=THEIRS)
+    chosen = (*FEW, "--rlm-tasks=first", "--rlm-run=a", "-k", "l1k and vanilla")
+    with monkeypatch.context() as patch:
+        patch.setenv("CRASH", "1")
+        result = session.run(*chosen, "-n1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    (record,) = session.load("a").values()
+    assert (record.verdict, record.doc) == ("crashed", None)
+    assert session.run(*chosen).ret == 0
+    (record,) = session.load("a").values()
+    assert record.verdict == "correct"
 
 
 def test_a_cell_without_a_task_is_told_how_to_get_one(session: Session) -> None:
@@ -424,7 +533,7 @@ def test_ollama_skips_and_says_why(
 ) -> None:
     with ReaderServer() as gone:
         monkeypatch.setenv("OLLAMA_HOST", gone.address)
-    pytester.makepyfile("def test_x(ollama): ollama.info()")
+    pytester.makepyfile("def test_x(rlm_ollama): rlm_ollama.info()")
     result = pytester.runpytest_subprocess("-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*ollama serve*"])
@@ -438,10 +547,10 @@ def test_workers_share_one_engine_and_agree_with_one_process(session: Session) -
         import os, pathlib, pytest
 
         @pytest.mark.cells("niah")
-        def test_niah(cell, client):
+        def test_niah(cell, rlm_client):
             cell.run()
             name = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-            pathlib.Path(f"engine-{name}").write_text(client._address.url)
+            pathlib.Path(f"engine-{name}").write_text(rlm_client._address.url)
         """
     )
     grid = ("--rlm-lengths=1k", "--rlm-depths=50", "--rlm-samples=4", "--rlm-arch=vanilla")

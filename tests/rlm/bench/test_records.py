@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -138,6 +141,84 @@ def test_a_trace_is_written_whole_under_its_key(tmp_path):
     assert trace.path == "trajectories/abc.json"
     assert json.loads((tmp_path / trace.path).read_bytes()) == {"text": "\ud800é"}
     assert [p.name for p in (tmp_path / "trajectories").iterdir()] == ["abc.json"]
+
+
+@pytest.fixture
+def unusable(tmp_path):
+    """Folders that cannot be that of a run, by what is wrong."""
+    (tmp_path / "file").touch()
+    (tmp_path / "bytes").mkdir()
+    (tmp_path / "bytes" / records.RESULTS).write_bytes(b'{"row":"\xff"}\n')
+    (tmp_path / "folder" / records.RESULTS).mkdir(parents=True)
+    return {
+        "file": tmp_path / "file",
+        "below a file": tmp_path / "file" / "x",
+        "bytes": tmp_path / "bytes",
+        "folder": tmp_path / "folder",
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("file", "File exists|Not a directory"),
+        ("below a file", "Not a directory"),
+        ("bytes", "can't decode byte 0xff"),
+        ("folder", "Is a directory"),
+    ],
+)
+def test_an_unusable_folder_is_named(unusable, what, reason):
+    path = unusable[what]
+    with pytest.raises(RecordError, match=reason) as caught:
+        Store(path)
+    assert str(path / records.RESULTS) in str(caught.value)
+
+
+def test_a_damaged_file_is_named_to_a_reader(unusable):
+    with pytest.raises(RecordError, match=r"bytes/results.jsonl is damaged: .*0xff"):
+        records.load(unusable["bytes"])
+
+
+def test_a_row_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RecordError, match=r"results.jsonl: No space left"):
+            store.append(record())
+    store.close()
+
+
+def test_a_trace_that_cannot_be_written_is_told(unusable):
+    with pytest.raises(RecordError, match=r"trajectories/k.json: Not a directory"):
+        records.write_trace(unusable["file"], "k", {})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock")
+def test_one_session_at_a_time_writes_a_run(tmp_path):
+    """Guards rows in writing, which a second session would take for torn and cut off."""
+    store = Store(tmp_path)
+    file = tmp_path / records.RESULTS
+    file.write_text('{"row":"ce')
+    with pytest.raises(RecordError, match=rf"'{tmp_path.name}'.*is being written by another"):
+        Store(tmp_path)
+    assert file.read_text() == '{"row":"ce'
+    store.close()
+    Store(tmp_path).close()
+
+
+def test_a_run_takes_no_cell_of_another_model(tmp_path):
+    """Guards runs whose model could not be asked when the session began."""
+    store = Store(tmp_path)
+    store.append(record("a", "error", digest=""))
+    store.append(record("b", digest="d1"))
+    with pytest.raises(RecordError, match=r"another model \(d1\) than this one \(d2\).*--rlm-run"):
+        store.append(record("c", digest="d2"))
+    store.close()
+    assert [r.key for r in records.load(tmp_path)] == ["a", "b"]
 
 
 def test_store_knows_which_models_made_the_run(tmp_path):

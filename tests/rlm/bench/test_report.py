@@ -25,8 +25,43 @@ def test_summary_counts_everything_and_hides_nothing():
     rows = [
         " ".join(line.split()) for line in summary(cells(), width=100, color=False).splitlines()
     ]
-    assert rows[1] == "niah 1k vanilla 0/1 [0.00, 0.79] 0.50 1,000 1 truncated"
+    assert rows[1] == "niah 1k vanilla - - 0.50 1,000 1 truncated (window 4096)"
     assert rows[2] == "niah 1k rlm 1/2 [0.09, 0.91] 3.00 1,000 1 error"
+
+
+def figures(*cells):
+    """The columns after the names."""
+    (line,) = summary(cells, width=100, color=False).splitlines()[1:2]
+    return " ".join(line.split()).removeprefix("niah 1k rlm ")
+
+
+def test_truncation_is_kept_apart_from_errors_of_reading():
+    """Guards a document that did not fit from being counted as one that was read wrongly."""
+    base = replace(record(), usage=Tokens(900, 100, 3, 1))
+    cut = replace(base, verdict="truncated")
+    wider = replace(cut, model=replace(cut.model, window=8192))
+    unknown = replace(cut, model=replace(cut.model, window=None))
+    error = replace(base, verdict="error")
+    assert figures(cut, cut) == "- - 0.00 1,000 2 truncated (window 4096)"
+    assert figures(cut, wider, error).endswith("2 truncated (window 4096, 8192), 1 error")
+    assert figures(unknown).endswith(" 1 truncated")
+    assert figures(cut, base) == "1/2 [0.09, 0.91] 0.00 1,000 1 truncated (window 4096)"
+    assert figures(error) == "0/0 [0.00, 1.00] - - 1 error"
+
+
+def test_a_timeout_without_an_answer_is_no_measure_of_speed():
+    base = replace(record(), time=Seconds(wall=2.0, model=1.0), usage=Tokens(900, 100, 3, 1))
+    mute = replace(base, verdict="timeout", time=Seconds(wall=900.0), usage=Tokens())
+    late = replace(base, verdict="timeout", time=Seconds(wall=900.0, model=900.0))
+    assert figures(base, mute, mute) == "1/3 [0.06, 0.79] 2.00 1,000 2 timeout"
+    assert figures(base, late) == "1/2 [0.09, 0.91] 451.00 1,000 1 timeout"
+    assert figures(mute) == "0/1 [0.00, 0.79] - - 1 timeout"
+    assert outside_model([base, mute]) == 0.5
+
+
+def test_what_was_not_measured_says_nothing_of_time():
+    broken = replace(cells()[1], verdict="error", time=Seconds(wall=100.0))
+    assert outside_model([broken]) is None
 
 
 def test_time_outside_the_model_is_the_median_over_cells_that_ran():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,15 +12,19 @@ import pytest
 
 from rlm.bench import runner
 from rlm.bench.grid import Cell
+from rlm.bench.records import Failure
 from rlm.bench.runner import Outcome, Settings
 from rlm.clients import connect
 from rlm.clients.base import Client
-from rlm.errors import CallTimeout, ServerUnreachable
+from rlm.errors import CallTimeout, ProtocolError, ServerUnreachable
 from rlm.sandbox import Sandbox, open_sandbox
 from rlm.trajectory import Trajectory
+from tests.rlm.scripted import Scripted, code
+from tests.servers.ollama import ollama_server
 from tests.servers.reader import ReaderServer
 
 CELL = Cell("niah", 1024, 50, 0, "rlm")
+ENVIRONMENT = {"git": "abc", "versions": {"python": platform.python_version()}}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +41,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(run=tmp_path / "a", environment={"git": "abc"})
+    return Settings(run=tmp_path / "a", environment=ENVIRONMENT)
 
 
 def measure(cell: Cell, settings: Settings, client: Client, sandbox: Sandbox, **more) -> Outcome:
@@ -77,7 +83,9 @@ def test_a_done_cell_does_not_run(settings, client, sandbox):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"split": "train"}, {"prompt": "compact"}], ids=lambda c: next(iter(c))
+    "change",
+    [{"seed": 1}, {"split": "train"}, {"prompt": "compact"}, {"num_ctx": 4096}],
+    ids=lambda c: next(iter(c)),
 )
 def test_what_changes_a_result_changes_the_key(settings, client, sandbox, change):
     keys = {measure(CELL, s, client, sandbox).key for s in (settings, replace(settings, **change))}
@@ -104,8 +112,7 @@ def test_failures_become_verdicts(settings, sandbox, error, verdict, is_bug):
     outcome = runner.measure(CELL, settings, client=fails, sandbox=lambda: sandbox)
     assert outcome.verdict == verdict
     assert (outcome.bug is not None) == is_bug
-    if verdict == "error":
-        assert outcome.record.error.message == str(error)
+    assert outcome.record.error == Failure(type(error).__name__, str(error))
 
 
 def test_places_are_the_cells_that_need_not_run(settings, client, sandbox):
@@ -114,6 +121,7 @@ def test_places_are_the_cells_that_need_not_run(settings, client, sandbox):
     assert runner.places([record], settings, info) == {CELL}
     assert runner.places([record], replace(settings, seed=1), info) == set()
     assert runner.places([record], settings, replace(info, window=1)) == set()
+    assert runner.places([record], replace(settings, num_ctx=4096), info) == set()
     assert runner.places([record], settings, None) == set()
 
 
@@ -122,6 +130,139 @@ def test_an_unmeasured_cell_has_the_key_it_would_have_had(settings, client, sand
     record = runner.unmeasured(CELL, settings, client.info(), "crashed", failure)
     assert record.key == measure(CELL, settings, client, sandbox).key
     assert runner.unmeasured(CELL, settings, None, "crashed", failure).doc is None
+
+
+@pytest.mark.parametrize("cell", [replace(CELL, task="theirs"), replace(CELL, length=10)])
+def test_an_unmeasured_cell_without_a_document_is_kept(settings, client, cell):
+    """Guards the session: this runs in a hook, where an exception would end it."""
+    failure = runner.Failure("setup", "no coffee")
+    record = runner.unmeasured(cell, settings, client.info(), "error", failure)
+    assert (record.verdict, record.error, record.doc) == ("error", failure, None)
+    assert record.key == record.bare_key
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(ProtocolError("HTTP 500: oops"), "error"), (CallTimeout("1 s"), "timeout")],
+)
+def test_a_fault_of_the_server_in_a_sub_call_is_no_wrong_answer(settings, sandbox, error, verdict):
+    script = Scripted([code("FINAL(llm_query_batched(['x'])[0])"), error])
+    record = measure(CELL, settings, script, sandbox).record
+    assert (record.verdict, record.error) == (verdict, Failure(type(error).__name__, str(error)))
+    assert record.prediction.startswith("Error: ")
+
+
+def test_a_right_answer_in_spite_of_a_fault_is_right(settings, sandbox):
+    found = code("llm_query_batched(['x'])\nFINAL(re.search(r'\\d{5}', context)[0])")
+    record = measure(CELL, settings, Scripted([found, ProtocolError("oops")]), sandbox).record
+    assert (record.verdict, record.error) == ("correct", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(ServerUnreachable("gone"), "error"), (CallTimeout("1 s"), "timeout")]
+)
+def test_a_cell_broken_off_keeps_what_it_did(settings, sandbox, error, verdict):
+    client = Scripted([code("print(llm_query('x'))"), "4", error])
+    record = measure(CELL, settings, client, sandbox).record
+    assert (record.verdict, record.error) == (verdict, Failure(type(error).__name__, str(error)))
+    assert (record.usage.calls, record.usage.sub_calls, record.iterations) == (2, 1, 1)
+    assert (record.time.model, record.usage.prompt_tokens > 0) == (1.0, True)
+    assert record.time.wall > record.time.sandbox > 0
+    kept = Trajectory.from_dict(json.loads((settings.run / record.trace.path).read_bytes()))
+    assert kept.calls[-1].error.endswith(str(error))
+
+
+def test_a_trajectory_that_cannot_be_written_hides_no_error(settings, sandbox):
+    settings.run.touch()
+    record = measure(CELL, settings, Scripted([ServerUnreachable("gone")]), sandbox).record
+    assert (record.error, record.trace) == (Failure("ServerUnreachable", "gone"), None)
+    record = measure(CELL, settings, Scripted([code("FINAL(1)")]), sandbox).record
+    assert (record.verdict, record.error.type) == ("error", "RecordError")
+
+
+@pytest.mark.parametrize("architecture", ["vanilla", "rlm"])
+def test_every_call_has_the_time_of_the_cell(settings, sandbox, architecture):
+    client = Scripted([code("FINAL(1)")])
+    record = measure(replace(CELL, architecture=architecture), settings, client, sandbox).record
+    assert record.limits["cell_seconds"] == runner.CELL_SECONDS
+    assert runner.CELL_SECONDS - 5 < client.options[0].seconds <= runner.CELL_SECONDS
+
+
+def test_a_record_says_how_was_sampled(settings, client, sandbox):
+    def options(architecture: str) -> dict:
+        cell = replace(CELL, architecture=architecture)
+        return measure(cell, replace(settings, num_ctx=4096), client, sandbox).record.model.options
+
+    greedy = {"temperature": 0.0, "seed": 0}
+    assert options("vanilla")["sampling"] == {"vanilla": {"max_tokens": 128, **greedy}}
+    assert options("rlm") == {
+        "num_ctx": 4096,
+        **client.info().options,
+        "sampling": {
+            "root": {"max_tokens": 512, **greedy},
+            "sub": {"max_tokens": 256, **greedy},
+        },
+    }
+
+
+def test_another_python_makes_another_cell_where_code_runs(settings, client, sandbox, monkeypatch):
+    """Guards runs continued with another Python, whose errors read otherwise."""
+    both = [CELL, replace(CELL, architecture="vanilla")]
+    found = [measure(cell, settings, client, sandbox).record for cell in both]
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "1"))
+    assert runner.places(found, settings, client.info()) == {both[1]}
+    keys = [measure(cell, settings, client, sandbox).key for cell in both]
+    assert [keys[0] == found[0].key, keys[1] == found[1].key] == [False, True]
+
+
+def test_a_cell_has_one_key_before_and_after_the_model_was_called(settings, sandbox, monkeypatch):
+    """Guards a run continued on Ollama, where the live window may be less than the one asked."""
+    keys = []
+    with ollama_server(live=4096) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address)
+        for _ in range(2):
+            with closing(connect("ollama/qwen3.5:2b")) as client:
+                cell = replace(CELL, architecture="vanilla")
+                records = [measure(cell, settings, client, sandbox).record for _ in range(2)]
+            keys += [record.key for record in records]
+    assert len(set(keys)) == 1
+    assert records[1].model.window == 4096
+
+
+def test_a_dump_is_cut_after_it_was_scored(settings, sandbox):
+    """Guards reports and rows, which would hold the document."""
+    dump = measure(CELL, settings, Scripted([code("FINAL(context)")]), sandbox).record
+    assert (dump.verdict, dump.prediction_chars, len(dump.prediction)) == ("wrong", 4096, 2000)
+    padded = code("FINAL('\"' * 3000 + re.search(r'\\d{5}', context)[0])")
+    record = measure(CELL, settings, Scripted([padded]), sandbox).record
+    assert (record.verdict, record.prediction) == ("correct", '"' * 2000)
+
+
+def test_the_shortest_document_of_each_task_is_tried():
+    cells = [replace(CELL, length=length) for length in (1024, 40)]
+    other = replace(CELL, task="long_doc_qa", length=100)
+    assert runner.too_short(cells, 0, "eval") == ""
+    assert "long_doc_qa document of 400 characters" in runner.too_short([*cells, other], 0, "eval")
+
+
+def test_commit_is_that_of_the_file_and_of_no_repository_around_it(tmp_path):
+    """Guards a package installed within somebody's working tree."""
+
+    def git(*command: str) -> None:
+        who = ("-c", "user.name=x", "-c", "user.email=x@x")
+        subprocess.run(("git", *who, *command), cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    file = tmp_path / "runner.py"
+    file.touch()
+    assert runner.commit(file) == ""
+    git("add", "runner.py")
+    git("commit", "-m", "ours")
+    assert len(runner.commit(file)) == 12
+    file.write_text("changed")
+    assert runner.commit(file).endswith("-dirty")
+    assert runner.commit(tmp_path / "absent" / "x.py") == ""
 
 
 def test_environment_names_versions():

@@ -135,6 +135,40 @@ def test_unknown_spec_is_told_what_exists(spec: str, meant: str) -> None:
         assert form in told
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1/v1",
+        "http://localhost:abc/v1",
+        "foo",
+        "http://exa mple",
+        "http://me:SECRET@host/v1",
+        "http://me:SEC/RET@host/v1",
+    ],
+)
+def test_bad_address_is_told_before_anything_runs(url: str) -> None:
+    """Guards against a traceback of urllib or httpx, some of which show the password."""
+    for use in (needs_engine, open_engine, connect):
+        with pytest.raises(UsageError, match="openai/NAME@http://localhost:8000/v1") as caught:
+            use(f"openai/m@{url}")
+        assert "SEC" not in str(caught.value)
+        assert url.rpartition("@")[2] in str(caught.value)
+
+
+def test_bad_host_of_ollama_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://user:SECRET@127.0.0.1:9")
+    with pytest.raises(UsageError, match="OLLAMA_HOST") as caught:
+        needs_engine("ollama/x")
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["openi/m@http://u:SECRET@h/v1", "openi/http://u:SECRET@h/v1"])
+def test_unknown_spec_is_told_without_its_password(spec: str) -> None:
+    with pytest.raises(UsageError, match=r"no model 'openi/.*\*\*\*@h/v1'") as caught:
+        connect(spec)
+    assert "SECRET" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("num_ctx", "use"), [(1000, 1024), (0, 256), (-5, 256)])
 def test_window_must_be_a_multiple_of_256(num_ctx: int, use: int) -> None:
     """Guards against a window that the engine pads without saying so."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import socket
+import sys
+import time
+
 import pytest
 
 from rlm.clients._http import Http
@@ -15,6 +20,44 @@ def test_slow_answer_is_a_timeout() -> None:
         http = Http(server.address, absent="x", seconds=0.1)
         with pytest.raises(CallTimeout, match=r"0\.1 s"):
             http.get("/x")
+        http.close()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply({"a": 1}, delay=5),
+        Reply({"a": 1}, drip=0.1),
+        Reply({"error": "busy"}, status=503),
+    ],
+)
+@pytest.mark.parametrize("seconds", [0.3, 0.0, -1.0])
+def test_call_ends_with_its_seconds(reply: Reply, seconds: float) -> None:
+    """Guards against a slow, a dripping and a busy server that outlast the limit of a call."""
+    with ScriptedServer({"/x": reply}) as server:
+        http, started = Http(server.address, absent="x"), time.monotonic()
+        for ask in (http.post, http.lines):
+            with pytest.raises(CallTimeout, match=rf"within {seconds:g} s"):
+                ask("/x", {}, seconds=seconds)
+        http.close()
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fills the queue of a listening socket")
+def test_server_that_does_not_take_the_call_in_its_seconds_is_late_not_absent() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
+        address = listening.getsockname()
+        with socket.create_connection(address):
+            http = Http(f"http://127.0.0.1:{address[1]}", absent="x")
+            with pytest.raises(CallTimeout):
+                http.post("/x", {}, seconds=0.2)
+            http.close()
+
+
+def test_endless_limit_is_none() -> None:
+    with ScriptedServer({"/x": Reply({"a": 1})}) as server:
+        http = Http(server.address, absent="x")
+        assert http.post("/x", {}, seconds=math.inf) == {"a": 1}
         http.close()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rlm.clients.llamacpp import Engine, LlamaCppClient, start_engine
-from rlm.errors import PromptTooLong
+from rlm.clients.llamacpp import CHATML_TEMPLATE, Engine, LlamaCppClient, start_engine
+from rlm.errors import CallTimeout, PromptTooLong, ServerUnreachable
 from rlm.messages import Completion, Message, Options
 from tests.servers.tiny_gguf import write_tiny_gguf
 
@@ -110,6 +110,28 @@ def test_prompt_of_the_whole_window_is_refused_with_numbers(embedded: LlamaCppCl
     with pytest.raises(PromptTooLong, match="of 512 tokens leaves no room") as caught:
         embedded.chat(of_tokens(embedded, 512), options=Options())
     assert (caught.value.prompt_tokens, caught.value.window) == (512, 512)
+
+
+@pytest.mark.parametrize("template", [CHATML_TEMPLATE, PLAIN])
+def test_hopeless_prompt_is_refused_without_counting_it(tmp_path: Path, template: str) -> None:
+    """Guards against seconds spent on megabytes that cannot fit; the engine is not even there."""
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", template=template)
+    with start_engine(path, n_ctx=256) as engine:
+        client = LlamaCppClient(engine.address, spec="embedded")
+    talk = [Message("system", "x" * 8), Message("user", "\N{SNOWMAN}" * (256 * 128 // 3))]
+    with pytest.raises(PromptTooLong, match=r"at least 256 tokens \(a lower bound") as caught:
+        client.chat(talk, options=Options())
+    assert (caught.value.prompt_tokens, caught.value.window) == (None, 256)
+    with pytest.raises(ServerUnreachable):
+        client.chat([Message("user", "x" * 256 * 128)], options=Options())
+    client.close()
+
+
+def test_call_ends_with_its_seconds(embedded: LlamaCppClient) -> None:
+    with pytest.raises(CallTimeout):
+        embedded.chat(TALK, options=Options(max_tokens=400, seconds=0.01))
+    answer = embedded.chat(TALK, options=Options(max_tokens=3, seconds=60.0))
+    assert answer.usage.completion_tokens == 3
 
 
 def test_prompt_one_token_short_of_the_window_is_answered(embedded: LlamaCppClient) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from rlm.clients.ollama import OllamaClient, base_url
-from rlm.errors import ModelNotFound, PromptTooLong, ProtocolError, ServerUnreachable
+from rlm.errors import (
+    CallTimeout,
+    ModelNotFound,
+    PromptTooLong,
+    ProtocolError,
+    ServerUnreachable,
+    UsageError,
+)
 from rlm.messages import Completion, Message, Options, Times, Usage
 from tests.servers.ollama import NAME, chat, ollama_server
 from tests.servers.scripted import Reply, ScriptedServer
@@ -87,16 +95,19 @@ def test_length_and_thinking(server: ScriptedServer, client: OllamaClient) -> No
 
 
 def test_info_names_digest_version_and_live_window() -> None:
+    """Guards against a first cell that is recorded with the window that was only asked for."""
     with ollama_server(live=2048) as server:
         client = OllamaClient(NAME, num_ctx=4096, url=server.address)
         before = client.info()
+        (load,) = server.bodies("/api/chat")
         answers = [client.chat(TALK, options=Options()) for _ in range(2)]
         after = client.info()
         client.close()
         asked = len(server.bodies("/api/ps"))
     assert (before.spec, before.digest) == (f"ollama/{NAME}", "abc123")
     assert before.server == "ollama 0.30.12"
-    assert (before.window, after.window, before.options["num_ctx"]) == (4096, 2048, 4096)
+    assert (before, before.window, before.options["num_ctx"]) == (after, 2048, 4096)
+    assert (load["messages"], load["options"]["num_ctx"]) == ([], 4096)
     assert ([a.window for a in answers], asked) == ([2048, 2048], 1)
 
 
@@ -133,7 +144,7 @@ def test_shift_while_answering_is_flagged(server: ScriptedServer, client: Ollama
         (chat("42", done_reason="load"), "'load'"),
         (chat("42", prompt_eval_count=None), "prompt_eval_count"),
         (Reply([{"message": {"tool_calls": [{"function": {"name": "f"}}]}}]), "tool call"),
-        (Reply("not json\n"), "not JSON"),
+        (Reply("not json\n"), "not a JSON object"),
         (Reply({"error": "llama runner process has terminated"}, status=500), "500.*terminated"),
         (Reply([{"message": {"content": "Forty"}, "done": False}], cut=True), "broke off"),
     ],
@@ -161,6 +172,21 @@ def test_refused_prompt(
     with pytest.raises(PromptTooLong) as caught:
         client.chat(TALK, options=Options())
     assert caught.value.prompt_tokens == (5000 if "5000" in text else None)
+
+
+def test_a_line_ends_only_at_a_line_feed(server: ScriptedServer, client: OllamaClient) -> None:
+    """Guards against an answer that is cut at a NEL, which Ollama sends as it is."""
+    (last,) = chat().body
+    line = {"message": {"content": "Forty\x85two"}}
+    body = "\n".join(json.dumps(each, ensure_ascii=False) for each in (line, last))
+    server.once("/api/chat", Reply(body))
+    assert client.chat(TALK, options=Options()).text == "Forty\x85two"
+
+
+def test_call_ends_with_its_seconds(server: ScriptedServer, client: OllamaClient) -> None:
+    server.once("/api/chat", Reply(chat("42").body, delay=5))
+    with pytest.raises(CallTimeout, match=r"within 0\.2 s"):
+        client.chat(TALK, options=Options(seconds=0.2))
 
 
 def test_busy_server_is_asked_again(server: ScriptedServer, client: OllamaClient) -> None:
@@ -222,3 +248,16 @@ def test_ollama_that_is_not_running_says_how_to_start_it(server: ScriptedServer)
 )
 def test_host_variable_is_read_as_ollama_reads_it(host: str, url: str) -> None:
     assert base_url(host) == url
+
+
+@pytest.mark.parametrize("host", ["exa mple", "ftp://x", "http://x?y", "[z]", "http://a..b", "é"])
+def test_host_variable_that_is_no_address(host: str) -> None:
+    with pytest.raises(UsageError, match="is no address of a server; set OLLAMA_HOST to HOST:PORT"):
+        base_url(host)
+
+
+@pytest.mark.parametrize("host", ["http://me:SECRET@127.0.0.1:9", "me:SECRET@127.0.0.1:9"])
+def test_password_in_the_host_variable_is_refused_and_not_shown(host: str) -> None:
+    with pytest.raises(UsageError, match=r"'\*\*\*@127\.0\.0\.1:9'; set OLLAMA_HOST") as caught:
+        base_url(host)
+    assert "SECRET" not in str(caught.value)

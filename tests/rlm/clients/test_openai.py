@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 
 import pytest
 
 from rlm.clients.openai import OpenAIClient
 from rlm.errors import (
+    CallTimeout,
     ClientError,
     ModelNotFound,
     PromptTooLong,
@@ -79,7 +81,9 @@ def test_address_with_and_without_v1(server: ScriptedServer, suffix: str) -> Non
     [
         ({"max_model_len": 4096}, None, 4096),
         ({"max_model_len": 4096}, 8192, 4096),
-        ({"meta": {"n_ctx_train": 2048}}, None, 2048),
+        ({"max_model_len": 4096}, 2048, 2048),
+        ({"meta": {"n_ctx_train": 2048}}, None, None),
+        ({"meta": {"n_ctx_train": 2048}}, 8192, 8192),
         ({"meta": {"n_ctx_train": 2048, "n_ctx": 1024}}, None, 1024),
         ({}, 8192, 8192),
         ({}, None, None),
@@ -94,6 +98,31 @@ def test_window_is_the_servers_where_it_tells(
         assert client.chat(TALK, options=Options()).window == window
         client.close()
         assert len(server.bodies("/v1/models")) == 1
+
+
+@pytest.mark.parametrize(("told", "window"), [(None, 1024), (8192, 1024), (512, 512)])
+def test_window_of_llama_server_is_that_of_its_slots(told: int | None, window: int) -> None:
+    """Guards against the trained length taken for the window."""
+    with openai_server(meta={"n_ctx_train": 40_960}) as server:
+        server.standing["/props"] = Reply({"default_generation_settings": {"n_ctx": 1024}})
+        client = OpenAIClient(NAME, f"{server.address}/v1", num_ctx=told)
+        assert [client.info().window for _ in range(2)] == [window, window]
+        client.close()
+        assert len(server.bodies("/props")) == 1
+
+
+def test_call_ends_with_its_seconds(server: ScriptedServer, client: OpenAIClient) -> None:
+    client.info()
+    server.once(CHAT, Reply(chat("42").body, delay=5))
+    with pytest.raises(CallTimeout, match=r"within 0\.2 s"):
+        client.chat(TALK, options=Options(seconds=0.2))
+
+
+def test_seconds_are_not_sent(server: ScriptedServer, client: OpenAIClient) -> None:
+    for seconds in (None, 60.0):
+        client.chat(TALK, options=Options(seconds=seconds))
+    first, second = server.bodies(CHAT)
+    assert first == second
 
 
 def test_server_without_a_list_of_models_still_answers(server: ScriptedServer) -> None:
@@ -118,8 +147,8 @@ def test_fewer_tokens_than_words_is_a_cut(server: ScriptedServer, client: OpenAI
             ProtocolError,
             "'content_filter'",
         ),
-        (Reply("<html>"), ProtocolError, "not JSON"),
-        (Reply(["a", "b"]), ProtocolError, "not JSON"),
+        (Reply("<html>"), ProtocolError, "not a JSON object"),
+        (Reply(["a", "b"]), ProtocolError, "not a JSON object"),
         (Reply("[1]"), ProtocolError, "not a JSON object"),
         (Reply({"error": {"message": "boom"}}, status=500), ProtocolError, "500.*boom"),
         (Reply({"error": {"message": "who"}}, status=401), ProtocolError, "set OPENAI_API_KEY"),
@@ -143,11 +172,41 @@ def test_failures(
         client.chat(TALK, options=Options())
 
 
-def test_key_shows_nowhere(server: ScriptedServer, client: OpenAIClient) -> None:
-    server.once(CHAT, Reply({"error": {"message": f"bad key {KEY}"}}, status=401))
-    with pytest.raises(ProtocolError, match=r"bad key \*\*\*") as caught:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply({"error": {"message": f"bad key {KEY}"}}, status=401),
+        Reply({"error": {"message": "x" * 977 + KEY}}, status=401),  # would be cut in the key
+        Reply(f"<html>bad key {KEY}"),
+        Reply("<html>" + "x" * 170 + f" bad key *** {KEY}"),  # would be cut in the key
+        Reply({"choices": [], "usage": {"prompt_tokens": 1}, "echo": f"bad key *** {KEY}"}),
+    ],
+)
+def test_key_shows_nowhere(server: ScriptedServer, client: OpenAIClient, reply: Reply) -> None:
+    server.once(CHAT, reply)
+    with pytest.raises(ProtocolError) as caught:
         client.chat(TALK, options=Options())
-    assert KEY not in f"{caught.value!r} {client!r} {client.info()!r}"
+    told = "".join(traceback.format_exception(caught.value))
+    assert KEY[:8] not in f"{told} {client!r} {client.info()!r}"
+
+
+def test_space_around_the_key_is_not_part_of_it(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against httpx's refusal of the header, which shows the key."""
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    client = OpenAIClient(NAME, server.address)
+    assert client.chat(TALK, options=Options()).text == "Forty-two."
+    client.close()
+    assert server.asked[-1].headers["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-\N{SNOWMAN}-secret", "sk-secret\nsecret", "sk-secret\x7f"])
+def test_key_that_no_header_holds(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(UsageError, match="OPENAI_API_KEY has a character") as caught:
+        OpenAIClient(NAME, "http://127.0.0.1:9")
+    assert "secret" not in str(caught.value)
 
 
 def test_server_that_is_not_running_says_how_to_start_it(server: ScriptedServer) -> None:
@@ -158,8 +217,6 @@ def test_server_that_is_not_running_says_how_to_start_it(server: ScriptedServer)
     client.close()
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x/v1", "http://", "http://me:pw@host/v1"])
-def test_address_that_is_none(url: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        OpenAIClient(NAME, url)
-    assert "pw" not in str(caught.value)
+def test_address_that_is_none() -> None:
+    with pytest.raises(UsageError, match=r"'ftp://x' is no address of a server; write openai/NAME"):
+        OpenAIClient(NAME, "ftp://x")

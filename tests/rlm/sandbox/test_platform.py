@@ -31,5 +31,6 @@ def test_another_system_is_told_at_start():
     )
     assert done.stderr == ""
     assert done.stdout == (
-        "the process sandbox needs Linux (memfd_create, prctl), and this is win32\n"
+        "the process sandbox needs Linux (memfd_create, prctl), and this is win32: run under "
+        "Linux, WSL or a Linux container, or measure --rlm-arch vanilla alone\n"
     )
