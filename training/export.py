@@ -55,6 +55,7 @@ def export_gguf(
         raise ValueError(
             f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {config.vocab_size}"
         )
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     writer = gguf.GGUFWriter(partial, "qwen3")
     writer.add_name(name)

@@ -1,8 +1,8 @@
 """Pre-training: a curriculum over the task itself, advanced on whole-answer accuracy.
 
 Muon (Jordan et al. 2024, `torch.optim.Muon`) for the hidden matrices, AdamW for embeddings and
-norms. The learning rate is constant and falls linearly over the last quarter of the tokens
-(warm-up, stable, decay), so a run can be stopped early: resume it with a smaller ``--tokens``.
+norms. The learning rate is constant and falls linearly over the last 45 % of the tokens (warm-up, stable,
+decay), so a run can be stopped early: resume it with a smaller ``--tokens``.
 """
 
 from __future__ import annotations
@@ -48,17 +48,15 @@ class Stage:
 
 _EASY = Level(word_values=0.4, absent=0.05, value_first=0.0, quotes=0.2)
 _FIRST = {"recall": 3000, "page": 2000, "demo": 1800}
-_LATER = {"recall": 400, "page": 3500, "sub": 1000, "demo": 1800}
+_LATER = {"recall": 1000, "page": 3000, "sub": 1000, "demo": 2500}
 STAGES: tuple[Stage, ...] = (
     Stage(replace(_EASY, pool=200), (320, 480), _FIRST, ("recall", 0.85), 3.0e6),
     Stage(replace(_EASY, pool=1000), (320, 480), _FIRST, ("recall", 0.85), 3.0e6),
     Stage(_EASY, (320, 480, 640), _FIRST, ("recall", 0.85), 3.0e6),
-    Stage(_EASY, (320, 480, 640), _LATER, ("page", 0.80), 2.5e6),
-    Stage(Level(), (320, 640, 1200), _LATER, ("page", 0.88), 2.5e6),
-    Stage(Level(), (320, 1000, 2000), _LATER, ("page", 0.92), 2.0e6),
-    Stage(Level(), (320, 1000, 2000, 4000), _LATER, ("page", 0.94), 2.0e6),
-    Stage(Level(), (320, 1000, 2000, 4000, 8000), _LATER, ("page", 0.96), 3.0e6),
-    Stage(Level(), (320, 1000, 4000, 8000, 12000), _LATER, ("page", 2.0), 1e12),
+    Stage(replace(_EASY, word_values=0.2), (320, 480, 640, 1000), _LATER, ("page", 0.80), 2.5e6),
+    Stage(Level(), (320, 640, 1200, 2000), _LATER, ("page", 0.90), 2.5e6),
+    Stage(Level(), (320, 1000, 2000, 4000), _LATER, ("page", 0.94), 2.5e6),
+    Stage(Level(), (320, 1000, 2000, 4000, 8000), _LATER, ("page", 2.0), 1e12),
 )
 ACCURACY_MEMORY = 0.97
 """How much of the running accuracy is kept at each step."""
@@ -73,7 +71,7 @@ class Settings:
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
     warmup: int = 30
-    decay: float = 0.25
+    decay: float = 0.45
     clip: float = 1.0
     minutes_between_checkpoints: float = 3.0
 
