@@ -1,8 +1,8 @@
 """Pre-training: a curriculum over the task itself, advanced on whole-answer accuracy.
 
 Muon (Jordan et al. 2024, `torch.optim.Muon`) for the hidden matrices, AdamW for embeddings and
-norms. The learning rate is constant and falls linearly over the last 45 % of the tokens (warm-up, stable,
-decay), so a run can be stopped early: resume it with a smaller ``--tokens``.
+norms. The learning rate is constant and falls linearly over the last 45 % of the tokens (warm-up,
+stable, decay), so that a run can be stopped early: resume it with a smaller ``--tokens``.
 """
 
 from __future__ import annotations

@@ -125,6 +125,26 @@ TRAIN_RELATIONS: Final = (
         ("How many trees has {name} near its {noun}?", "How many trees did {name} plant?"),
     ),
     Relation(
+        ("Each week the {name} {noun} mill grinds {value} sacks.",),
+        ("How many sacks are ground by the {name} {noun} mill?", "Sacks of the {name} mill?"),
+    ),
+    Relation(
+        ("The {name} {noun} carried {value} parcels over the hill.",),
+        ("How many parcels did the {name} {noun} carry over the hill?",),
+    ),
+    Relation(
+        ("Once the {name} {noun} saw {value} guests in one night.",),
+        ("How many guests were seen by the {name} {noun} in one night?",),
+    ),
+    Relation(
+        ("The total weight of the {name} {noun} comes to {value} pounds.",),
+        ("What does the total weight of the {name} {noun} come to in pounds?",),
+    ),
+    Relation(
+        ("The {name} school taught {value} pupils that day.",),
+        ("How many pupils did the {name} school teach that day?",),
+    ),
+    Relation(
         ("Every {noun} hour, {name} prints {value} pages.",),
         ("How many pages does {name} print?", "What number of pages is printed by {name}?"),
     ),
