@@ -36,6 +36,8 @@ def summary(records: Sequence[Record], *, width: int, color: bool) -> str:
         where = label(length) + ("" if unit == "tokens" else " chars")
         table.add_row(task, where, architecture, *_figures(cells))
     lines = [render(table, width=width, color=color)]
+    if unread := _unread(records):
+        lines.append(unread)
     share = outside_model(records)
     if share is not None:
         lines.append(f"time outside the model, median over rlm cells: {share:.0%}")
@@ -96,7 +98,7 @@ def _figures(cells: Sequence[Record]) -> list[str | Text]:
         Text(interval),
         f"{median(r.time.wall for r in told):.2f}" if told else "-",
         f"{median(tokens):,.0f}" if tokens else "-",
-        ", ".join(f"{counts[v]} {v}{_windows(cells) if v == 'truncated' else ''}" for v in others),
+        ", ".join(f"{counts[v]} {v}" for v in others),
     ]
 
 
@@ -104,7 +106,11 @@ def _style(low: float, high: float) -> str:
     return "green" if low > 0.5 else "red" if high < 0.5 else ""
 
 
-def _windows(cells: Iterable[Record]) -> str:
-    """The windows that did not suffice, such as `` (window 4096)``."""
-    found = sorted({r.model.window or 0 for r in cells if r.verdict == "truncated"} - {0})
-    return f" (window {', '.join(map(str, found))})" if found else ""
+def _unread(records: Iterable[Record]) -> str:
+    """What ``truncated`` means in this table, and the windows that did not suffice."""
+    cut = [r.model.window for r in records if r.verdict == "truncated"]
+    if not cut:
+        return ""
+    sizes = ", ".join(str(w) for w in sorted({w for w in cut if w}))
+    window = f"window of {sizes} tokens" if sizes else "model's window"
+    return f"truncated: could not be read, the prompt does not fit the {window}"

@@ -100,7 +100,8 @@ def test_cells_become_verdicts_and_records(session: Session, workers: tuple[str,
         [
             "model: openai/*, window 4096, *",
             "run: runs/a: 0 done, 4 to do",
-            "niah 8k * vanilla * - * - * 1 truncated (window*",
+            "niah 8k * vanilla * - * - * 1 truncated",
+            "truncated: could not be read, *window of*",
             "time outside the model*rlm*%",
             "records: runs/a/",
         ]

@@ -25,7 +25,7 @@ def test_summary_counts_everything_and_hides_nothing():
     rows = [
         " ".join(line.split()) for line in summary(cells(), width=100, color=False).splitlines()
     ]
-    assert rows[1] == "niah 1k vanilla - - 0.50 1,000 1 truncated (window 4096)"
+    assert rows[1] == "niah 1k vanilla - - 0.50 1,000 1 truncated"
     assert rows[2] == "niah 1k rlm 1/2 [0.09, 0.91] 3.00 1,000 1 error"
 
 
@@ -35,6 +35,12 @@ def figures(*cells):
     return " ".join(line.split()).removeprefix("niah 1k rlm ")
 
 
+def unread(*cells):
+    """The lines below the table that say what could not be read."""
+    lines = summary(cells, width=100, color=False).splitlines()
+    return [line for line in lines if line.startswith("truncated: ")]
+
+
 def test_truncation_is_kept_apart_from_errors_of_reading():
     """Guards a document that did not fit from being counted as one that was read wrongly."""
     base = replace(record(), usage=Tokens(900, 100, 3, 1))
@@ -42,10 +48,17 @@ def test_truncation_is_kept_apart_from_errors_of_reading():
     wider = replace(cut, model=replace(cut.model, window=8192))
     unknown = replace(cut, model=replace(cut.model, window=None))
     error = replace(base, verdict="error")
-    assert figures(cut, cut) == "- - 0.00 1,000 2 truncated (window 4096)"
-    assert figures(cut, wider, error).endswith("2 truncated (window 4096, 8192), 1 error")
+    assert figures(cut, cut) == "- - 0.00 1,000 2 truncated"
+    assert figures(cut, wider, error).endswith("2 truncated, 1 error")
     assert figures(unknown).endswith(" 1 truncated")
-    assert figures(cut, base) == "1/2 [0.09, 0.91] 0.00 1,000 1 truncated (window 4096)"
+    assert figures(cut, base) == "1/2 [0.09, 0.91] 0.00 1,000 1 truncated"
+    assert unread(base) == []
+    assert unread(cut, wider) == [
+        "truncated: could not be read, the prompt does not fit the window of 4096, 8192 tokens"
+    ]
+    assert unread(unknown) == [
+        "truncated: could not be read, the prompt does not fit the model's window"
+    ]
     assert figures(error) == "0/0 [0.00, 1.00] - - 1 error"
 
 
