@@ -21,7 +21,7 @@ PINNED = {
     ("niah", "eval"): "20c5618303a2821b9c5406e5d41013aab7d3974bdce9cb8f8e475b1ef4dab7ed",
     ("niah", "train"): "63c3128ff7c41ca62e8fe1ee560b28faef7f48587edc074796cb0d22d5eed030",
     ("long_doc_qa", "eval"): "0e828e3f8d4834db4ab9b41de1f83e12e4d879d793ff8d2954a2961ea421b95f",
-    ("long_doc_qa", "train"): "2151961b44a58d4def77ae056afbb81642da10dcb07fc299008dde76eb06223a",
+    ("long_doc_qa", "train"): "39c8e0e9144c15ae591255b6b484447a11418b438138f9730efa54e86bab17bd",
 }
 
 splits = st.sampled_from(["eval", "train"])
