@@ -25,8 +25,8 @@ def main() -> None:
     """Read the arguments and run the steps."""
     parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="working folder")
-    parser.add_argument("--tokens", type=float, default=20e6, help="tokens to train on")
-    parser.add_argument("--demos", type=int, default=6000, help="demonstrations to play")
+    parser.add_argument("--tokens", type=float, default=27e6, help="tokens to train on")
+    parser.add_argument("--demos", type=int, default=8500, help="demonstrations to play")
     parser.add_argument("--seed", type=int, default=1, help="seed of everything")
     args = parser.parse_args()
     one_thread()
