@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlm import open_sandbox
+from rlm import open_sandbox, prompts
 from rlm.bench.tasks import get, names
 from rlm.bench.tasks.stream import Stream, split_of
 from rlm.sandbox import Sandbox
+from training.pretrain.__main__ import corpus
 from training.pretrain.batches import collate, page_row, sub_row
-from training.pretrain.demos import Demo, make_demo
+from training.pretrain.demos import Demo, make_demo, make_demos, read_demos
 from training.pretrain.pages import ABSENT, Level, Page, make_page
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
 from training.pretrain.train import Settings, Trainer
@@ -110,6 +111,27 @@ def test_demonstrations_are_the_same_for_the_same_seed(
     demos: Sequence[Demo], sandbox: Sandbox
 ) -> None:
     assert make_demo(11, 0, Level(), sandbox) == demos[0]
+
+
+def test_demonstrations_go_on_after_a_kill(tmp_path: Path) -> None:
+    """Guards a file whose last line was torn from stopping the recipe, or from a number twice."""
+    path, whole = tmp_path / "demos.jsonl", tmp_path / "whole.jsonl"
+    make_demos(path, 11, 2)
+    with path.open("a") as out:
+        out.write('{"number": 2, "messa')
+    make_demos(path, 11, 4)
+    make_demos(whole, 11, 4)
+    assert path.read_text() == whole.read_text()
+    assert len(list(read_demos(path))) >= 3
+
+
+def test_the_tokenizer_sees_the_system_prompt(tmp_path: Path) -> None:
+    """Guards the last text of the corpus, which an early return once left out."""
+    path = tmp_path / "demos.jsonl"
+    make_demos(path, 11, 1)
+    path.write_text(path.read_text() * 600)
+    *_, last = corpus(1, path)
+    assert last == prompts.system("compact")
 
 
 def test_targets_are_the_answers(chat: Chat) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from rlm import prompts
@@ -49,9 +50,7 @@ def corpus(seed: int, demos: Path) -> Iterator[str]:
         page = make_page(Stream("corpus", seed, number), 1500, 5, Level())
         yield page.text
         yield from (fact.question for fact in page.facts)
-    for number, demo in enumerate(read_demos(demos)):
-        if number >= 500:
-            return
+    for demo in islice(read_demos(demos), 500):
         yield from (message.content for message in demo.messages[1:])
     yield prompts.system("compact")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm import RLM, open_sandbox
+from rlm.bench.records import repair
 from rlm.bench.scoring import is_correct
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
@@ -74,10 +75,11 @@ def _is_good(turn: Turn, *, in_vain: bool) -> bool:
 def make_demos(path: Path, seed: int, count: int) -> None:
     """Play demonstrations until `path`, a JSONL file, is `count` numbers long; prints progress.
 
-    Stopped halfway, it goes on after the last one.
+    Killed halfway, it goes on after the last whole one.
     """
     first = 0
     if path.exists():
+        repair(path)
         first = max((row["number"] for row in _rows(path)), default=-1) + 1
     started = time.monotonic()
     sandbox = open_sandbox()

@@ -30,9 +30,7 @@ class Level:
         absent: share of questions that the page does not answer.
         value_first: share of facts in which the value may stand before the key. A causal model
             learns these much later: when it reads the value it has not seen the key yet.
-        quotes: share of questions that ask for the whole sentence instead of the value. Long
-            copies are what makes a small model look a key up at all; without them it stays at
-            guessing among the values of a page.
+        quotes: share of questions that ask for the whole sentence instead of the value.
     """
 
     pool: int = 6216

@@ -118,8 +118,8 @@ def short_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention on (batch, heads, tokens, head) without a mask.
 
-    Up to 320 tokens plain matrix products train a third faster on a CPU core than torch's fused
-    kernel, whose backward pass is slow there; longer rows use the kernel.
+    On short rows plain matrix products train faster on a CPU core than torch's fused kernel, whose
+    backward pass is slow there (by 36 % at 96 tokens, 21 % at 256, not at 512).
     """
     tokens = query.shape[2]
     if tokens > 320:
