@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers import Qwen3Config
 
 from rlm.clients.llamacpp import CHATML_TEMPLATE
-from training.pretrain.tokenizer import END, END_OF_TEXT, SPECIAL
+from training.pretrain.tokenizer import END, END_OF_TEXT, PRE_TOKENIZER, SPECIAL
 
 TENSORS = {
     "input_layernorm": "attn_norm",
@@ -45,7 +45,7 @@ def export_gguf(
         path: where the file goes.
         state: state dict of a `Qwen3ForCausalLM` with tied embeddings.
         config: its sizes.
-        tokenizer: byte-level BPE with Qwen2's split rule.
+        tokenizer: byte-level BPE of `training.pretrain.tokenizer`.
         name: the model's name in the file.
 
     Raises:
@@ -92,7 +92,7 @@ def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
+    writer.add_tokenizer_pre(PRE_TOKENIZER)
     writer.add_token_list(tokens)
     writer.add_token_types([control if token in SPECIAL else normal for token in tokens])
     writer.add_token_merges([" ".join(pair) for pair in merges])

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from rlm.clients._batch import in_order
+from rlm.clients._thinking import without_thinking
 from rlm.clients.base import ModelInfo
 from rlm.clients.openai import completion, request
 from rlm.errors import ModelNotFound, PromptTooLong, ProtocolError
@@ -295,7 +296,7 @@ def _read(answer: Json, ids: tuple[int, ...], *, window: int, wall: float) -> Co
     except KeyError as error:
         raise ProtocolError(f"the engine's answer lacks {error}: {str(answer)[:200]}") from error
     return Completion(
-        text=text,
+        text=without_thinking(text),
         usage=Usage(evaluated, int(answer["tokens_predicted"]), 1),
         finish_reason=reason,
         window=window,

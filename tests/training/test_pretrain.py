@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
 
 from rlm import open_sandbox, prompts
 from rlm.bench.tasks import get, names
 from rlm.bench.tasks.stream import Stream, split_of
 from rlm.sandbox import Sandbox
 from training.pretrain.__main__ import corpus
-from training.pretrain.batches import collate, page_row, sub_row
+from training.pretrain.batches import by_length, collate, page_row, repeat_row, sub_row
 from training.pretrain.demos import Demo, make_demo, make_demos, read_demos
-from training.pretrain.pages import ABSENT, Level, Page, make_page
+from training.pretrain.model import blocks, new_model
+from training.pretrain.pages import ABSENT, Level, Page, make_page, reply
+from training.pretrain.stages import Stage
+from training.pretrain.teacher import NOISY
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
-from training.pretrain.train import Settings, Trainer
+from training.pretrain.train import BASE, TRUNK, Settings, Trainer, train_other_end
+from training.pretrain.workers import Workers, run_workers
 
 N = 4
 """Length of the word n-grams that train and eval must not share."""
@@ -56,12 +63,14 @@ def ngrams(texts: Sequence[str]) -> set[tuple[str, ...]]:
     return found
 
 
-def test_train_and_eval_share_no_wording() -> None:
+def test_train_and_eval_share_no_wording(demos: Sequence[Demo]) -> None:
     """Guards the score: the embedded model has seen no sentence of the benchmark."""
     train: list[str] = []
     for number in range(300):
         made = page(number)
         train += [made.text, *(f.question for f in made.facts), *(f.sentence for f in made.facts)]
+        train += [reply(fact, told=True) for fact in made.facts]
+    train += [message.content for demo in demos for message in demo.messages[1:]]
     evaluated: list[str] = []
     for name in names():
         for seed in range(150):
@@ -125,6 +134,28 @@ def test_demonstrations_go_on_after_a_kill(tmp_path: Path) -> None:
     assert len(list(read_demos(path))) >= 3
 
 
+def test_a_teacher_that_errs_is_learned_from_as_it_is(sandbox: Sandbox) -> None:
+    """Guards `embedded/base`: its errors are there, and wrong ends are learned like others."""
+    made = [make_demo(12, number, Level(), sandbox, NOISY) for number in range(80)]
+    noisy = [demo for demo in made if demo is not None]
+    assert all(demo.targets[-1] for demo in noisy)
+    last = [demo.messages[-1].content for demo in noisy]
+    assert 8 <= sum(f'FINAL("{ABSENT}")' in text for text in last) <= 40
+    assert any('FINAL("a")' in text for text in last)
+
+
+def test_readers_quote_the_text_then_say_the_value() -> None:
+    for number in range(40):
+        made = make_page(Stream("reply", number), 900, 4, Level(value_first=0.3))
+        for fact in made.facts:
+            thought, _, said = reply(fact, told=True).rpartition("</think>")
+            assert said == fact.value
+            assert thought.startswith(f"<think> {fact.key}")
+            quoted = thought.removeprefix(f"<think> {fact.key}")
+            assert not fact.key_first or quoted in fact.sentence
+        assert reply(made.missing, told=False).endswith(f"</think>{ABSENT}")
+
+
 def test_the_tokenizer_sees_the_system_prompt(tmp_path: Path) -> None:
     """Guards the last text of the corpus, which an early return once left out."""
     path = tmp_path / "demos.jsonl"
@@ -136,12 +167,13 @@ def test_the_tokenizer_sees_the_system_prompt(tmp_path: Path) -> None:
 
 def test_targets_are_the_answers(chat: Chat) -> None:
     stream = Stream("targets")
-    batch = collate("page", [page_row(stream, chat, Level(), 600) for _ in range(4)], pad=0)
+    batch = collate([("page", page_row(stream, chat, Level(), 600)) for _ in range(4)], pad=0)
     first = batch.answers == 0
     ids = batch.ids[batch.rows[first], batch.positions[first]].tolist()
     text = chat.tokenizer.decode(ids, skip_special_tokens=False)
     assert text.endswith("<|im_end|>")
-    assert re.fullmatch(rf"\d+|{ABSENT}", text.removesuffix("<|im_end|>"))
+    said = text.removesuffix("<|im_end|>").rpartition("</think>")[2]
+    assert re.fullmatch(rf"\w+|{ABSENT}", said)
 
 
 def test_sub_calls_answer_only_what_the_passage_holds(chat: Chat) -> None:
@@ -150,31 +182,103 @@ def test_sub_calls_answer_only_what_the_passage_holds(chat: Chat) -> None:
     for _ in range(60):
         ids, positions = sub_row(stream, chat, Level(absent=0.3), 300)
         prompt = chat.tokenizer.decode(ids[: positions[0][0]])
-        answer = chat.tokenizer.decode([ids[i] for i in positions[0][:-1]])
+        answer = chat.tokenizer.decode([ids[i] for i in positions[0][:-1]]).rpartition(">")[2]
         assert answer == ABSENT or answer in prompt
         answers.add(answer == ABSENT)
     assert answers == {True, False}
+
+
+def test_a_new_model_can_copy(chat: Chat) -> None:
+    """Guards the initial weights: repeated strings of random tokens are right before any step."""
+    torch.set_num_threads(1)
+    model, stream = new_model(seed=1).eval(), Stream("copy")
+    right = total = 0
+    for _ in range(8):
+        ids, answers = repeat_row(stream, chat)
+        with torch.no_grad():
+            greedy = model(torch.tensor([ids])).logits[0].argmax(-1).tolist()
+        for positions in answers:
+            right += all(greedy[i - 1] == ids[i] for i in positions)
+            total += 1
+    assert right > 0.6 * total
+
+
+def test_blocks_of_queries_are_plain_causal_attention() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, 600, 8)
+    mixed, _ = blocks(torch.nn.Identity(), query, key, value, None, scaling=0.3)
+    plain = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3)
+    torch.testing.assert_close(mixed, plain.transpose(1, 2))
+
+
+def test_rows_of_like_length_go_together(chat: Chat) -> None:
+    rows = [("sub", (list(range(3, 3 + n)), [[1, 2]])) for n in (5, 90, 7, 80, 6)]
+    batches = by_length(rows, 200, pad=0)
+    assert [batch.ids.shape for batch in batches] == [(2, 90), (3, 7)]
+    assert sum(len(batch.kinds) for batch in batches) == 5
+
+
+def quick(kinds: dict[str, int]) -> Sequence[Stage]:
+    return (Stage(Level(), (300,), kinds, ("page", 2.0), 1e12),)
 
 
 def test_a_run_learns_and_resumes_bit_for_bit(
     chat: Chat, demos: Sequence[Demo], tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    settings = Settings(tokens=1e6, seed=5)
+    settings = Settings(tokens=1e6, seed=5, warmup=4)
+    stages = quick({"recall": 300, "repeat": 200, "page": 300, "sub": 300, "demo": 1500})
     (tmp_path / "whole").mkdir()
     (tmp_path / "halves").mkdir()
 
-    whole = Trainer(tmp_path / "whole", chat, lambda: demos, settings)
-    losses = [whole.step()["page_loss"] for _ in range(6)]
-    assert losses[-1] < losses[0]
+    whole = Trainer(tmp_path / "whole", chat, demos, settings, stages=stages)
+    losses = [whole.step()["loss"] for _ in range(6)]
+    assert sum(losses[4:]) < sum(losses[:2])
 
-    first = Trainer(tmp_path / "halves", chat, lambda: demos, settings)
+    first = Trainer(tmp_path / "halves", chat, demos, settings, stages=stages)
     for _ in range(3):
         first.step()
     first.save()
-    second = Trainer(tmp_path / "halves", chat, lambda: demos, settings)
+    second = Trainer(tmp_path / "halves", chat, demos, settings, stages=stages)
     for _ in range(3):
         second.step()
     assert second.progress.step == 6
     for mine, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_both_ends_start_from_the_trunk(chat: Chat, demos: Sequence[Demo], tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    settings, stages = Settings(tokens=12_000, seed=5), quick({"demo": 1500, "page": 500})
+    Trainer(tmp_path, chat, demos, settings, stages=stages).run(keep=TRUNK)
+    trunk, end = (
+        torch.load(tmp_path / name, weights_only=True)["progress"]["tokens"]
+        for name in (TRUNK, "checkpoint.pt")
+    )
+    assert 0.55 * 12_000 < trunk < end
+    chat.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / BASE).mkdir()
+    make_demos(tmp_path / BASE / "demos.jsonl", 12, 4, errors=NOISY)
+    train_other_end(tmp_path, 3000, Workers())
+    other = torch.load(tmp_path / BASE / "checkpoint.pt", weights_only=True)["progress"]
+    assert other["tokens"] >= trunk + 3000
+    assert other["step"] < 40
+
+
+def test_two_workers_take_the_same_steps(chat: Chat, tmp_path: Path) -> None:
+    """Guards the sums over workers: both hold one model, and count each other's rows."""
+    run_workers(partial(take_steps, tmp_path, chat.tokenizer.to_str()), 2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["tokens"] == second["tokens"] > 0
+    for name, tensor in first["model"].items():
+        assert torch.equal(tensor, second["model"][name]), name
+
+
+def take_steps(folder: Path, tokenizer: str, workers: Workers) -> None:
+    chat = Chat(Tokenizer.from_str(tokenizer))
+    stages = quick({"recall": 600, "repeat": 300})
+    trainer = Trainer(folder, chat, [], Settings(tokens=1e6), workers, stages)
+    for _ in range(2):
+        trainer.step()
+    state = {"model": trainer.model.state_dict(), "tokens": trainer.progress.tokens}
+    torch.save(state, folder / f"{workers.rank}.pt")

@@ -12,9 +12,9 @@ from rlm import Message, Options
 from rlm.bench.tasks.stream import Stream
 from rlm.clients.llamacpp import LlamaCppClient, start_engine
 from training.export import export_gguf
+from training.pretrain.model import config, new_model
 from training.pretrain.pages import Level, make_page
 from training.pretrain.tokenizer import SPECIAL, Chat, load_tokenizer, train_tokenizer
-from training.pretrain.train import config, new_model
 
 TEXTS = (
     "The secret passcode is 48213.",
@@ -51,8 +51,16 @@ def served(
         client.close()
 
 
-def test_digits_are_single_tokens(tokenizer: Tokenizer) -> None:
-    assert tokenizer.encode("48213").tokens == list("48213")
+def test_digits_go_in_groups_of_three(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode("4821375").tokens == ["482", "137", "5"]
+
+
+def test_every_token_alone_is_itself(tokenizer: Tokenizer) -> None:
+    """Guards the pair with llama.cpp, which takes a word that is a token without merging."""
+    for token in tokenizer.get_vocab():
+        text = token.replace("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", " ")  # a space, in bytes
+        if text.isascii() and token not in SPECIAL:
+            assert tokenizer.encode(text).tokens == [token]
 
 
 def test_special_tokens_in_text_stay_text(tokenizer: Tokenizer) -> None:

@@ -12,94 +12,107 @@ from rlm import prompts
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
 from training.pretrain.demos import Demo
-from training.pretrain.pages import ABSENT, Asked, Level, Page, as_quote, make_fact, make_page
-from training.pretrain.teacher import SUB_PROMPTS
-from training.pretrain.tokenizer import Chat
+from training.pretrain.pages import Asked, Level, Page, make_fact, make_page, reply
+from training.pretrain.teacher import SUB_PROMPTS, is_told
+from training.pretrain.tokenizer import SPECIAL, VOCABULARY, Chat
 
 Row = tuple[list[int], list[list[int]]]
 """Ids of one conversation, and per answer the positions of its tokens."""
 
+KINDS = ("recall", "repeat", "page", "sub", "demo")
+"""What is practised; accuracy is counted for each."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Conversations of one kind.
+    """Conversations of about one length.
 
     Attributes:
-        kind: ``recall``, ``page``, ``sub`` or ``demo``.
         ids: (rows, tokens) int64, padded on the right.
         rows: row of each supervised target.
         positions: position of each supervised target in its row; predicted from the one before.
         answers: which answer each target belongs to, numbered through the batch.
+        kinds: of each answer: one of `KINDS`.
     """
 
-    kind: str
     ids: Tensor
     rows: Tensor
     positions: Tensor
     answers: Tensor
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the batch, padding included."""
-        return self.ids.numel()
+    kinds: tuple[str, ...]
 
 
-def collate(kind: str, rows: Sequence[Row], pad: int) -> Batch:
-    """Pad `rows` to the longest and list their targets."""
-    width = max(len(ids) for ids, _ in rows)
+def collate(rows: Sequence[tuple[str, Row]], pad: int) -> Batch:
+    """Pad `rows`, each with its kind, to the longest and list their targets."""
+    width = max(len(ids) for _, (ids, _) in rows)
     padded = torch.full((len(rows), width), pad)
     targets: list[tuple[int, int, int]] = []
-    answer = 0
-    for i, (ids, answers) in enumerate(rows):
+    kinds: list[str] = []
+    for i, (kind, (ids, answers)) in enumerate(rows):
         padded[i, : len(ids)] = torch.tensor(ids)
         for positions in answers:
-            targets += [(i, position, answer) for position in positions]
-            answer += 1
+            targets += [(i, position, len(kinds)) for position in positions]
+            kinds.append(kind)
     columns = torch.tensor(targets).T
-    return Batch(kind, padded, columns[0], columns[1], columns[2])
+    return Batch(padded, columns[0], columns[1], columns[2], tuple(kinds))
+
+
+def by_length(rows: Sequence[tuple[str, Row]], tokens: int, pad: int) -> list[Batch]:
+    """All `rows` in batches of up to `tokens` tokens, rows of like length together."""
+    batches: list[list[tuple[str, Row]]] = []
+    for row in sorted(rows, key=lambda row: len(row[1][0]), reverse=True):
+        if batches and (len(batches[-1]) + 1) * len(batches[-1][0][1][0]) <= tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return [collate(batch, pad) for batch in batches]
 
 
 def recall_row(stream: Stream, chat: Chat, level: Level) -> Row:
-    """Pairs of a key and a value, asked for in another order: the densest practice of looking up.
-
-    A small model learns to find a key by its content on this (associative recall, arXiv
-    2312.04927; induction heads, arXiv 2209.11895) long before it does on questions about a page.
-    Merely repeating a list is not enough: that is solved by counting positions.
-    """
+    """Pairs of a key and a value, asked for one by one: the densest practice of reading."""
     taken: set[str] = set()
-    made = [make_fact(stream, level, taken) for _ in range(stream.between(2, 9))]
-    listed = stream.choice((", ", "\n", ". "))
+    made = [make_fact(stream, level, taken) for _ in range(stream.between(2, 12))]
     pairs = [f"{fact.key}: {fact.value}" for fact in made]
-    asked = stream.sample(made, len(made))
-    if stream.random() < 0.6:
-        order = ", ".join(fact.key for fact in asked)
-        text = listed.join(f"{fact.key}: {fact.value}" for fact in asked)
-        messages = [
-            Message("user", f"{listed.join(pairs)}\nIn this order: {order}"),
-            Message("assistant", text),
+    text = stream.choice((", ", "\n", ". ")).join(pairs)
+    messages = []
+    for fact in stream.sample(made, len(made)):
+        messages += [
+            Message("user", f"{text}\n{fact.key}?".lstrip("\n")),
+            Message("assistant", f"<think> {fact.key}: {fact.value}</think>{fact.value}"),
         ]
-    else:
-        messages = [Message("user", f"{listed.join(pairs)}\n{asked[0].key}?")]
-        for fact, following in zip(asked, [*asked[1:], None], strict=True):
-            messages.append(Message("assistant", fact.value))
-            if following is not None:
-                messages.append(Message("user", f"{following.key}?"))
+        text = ""
     return chat.render(messages)
+
+
+def repeat_row(stream: Stream, chat: Chat) -> Row:
+    """Strings of random tokens, then the same strings in another order; the first token is given.
+
+    Practice in copying for every token of the vocabulary, those of rare names too.
+    """
+    made = [
+        [stream.between(len(SPECIAL), VOCABULARY - 1) for _ in range(stream.between(3, 8))]
+        for _ in range(stream.between(3, 16))
+    ]
+    ids = [chat.start, *(token for string in made for token in string), chat.end, *chat.opening]
+    answers = []
+    for string in stream.sample(made, len(made)):
+        answers.append(list(range(len(ids) + 1, len(ids) + len(string))))
+        ids += string
+    return ids, answers
 
 
 def page_row(stream: Stream, chat: Chat, level: Level, chars: int) -> Row:
     """A page in the vanilla prompt with several questions, one of them maybe unanswerable."""
-    facts = stream.between(1, 6)
+    facts = stream.between(1, 8)
     page = make_page(stream, max(chars, 75 * facts + 80), facts, level)
-    asked = stream.sample(page.facts, min(len(page.facts), stream.between(2, 5)))
+    asked = stream.sample(page.facts, min(len(page.facts), stream.between(3, 8)))
     if stream.random() < level.absent * 2:
         asked.insert(stream.below(len(asked) + 1), page.missing)
-    asked = [as_quote(stream, f) if stream.random() < level.quotes else f for f in asked]
     messages = [Message("system", prompts.system("vanilla"))]
     for i, fact in enumerate(asked):
         document = page.text if i == 0 else ""
         user = prompts.say("vanilla", "user", document=document, question=fact.question)
-        messages += [Message("user", user.lstrip("\n")), Message("assistant", _answer(page, fact))]
+        messages += [Message("user", user.lstrip("\n")), Message("assistant", _reply(page, fact))]
     return chat.render(messages)
 
 
@@ -107,15 +120,15 @@ def sub_row(stream: Stream, chat: Chat, level: Level, chars: int) -> Row:
     """A passage cut out of a page, as a search hands it to the sub-model, and its answer."""
     facts = stream.between(1, 4)
     page = make_page(stream, max(chars * 2, 400), facts, level)
-    fact = page.missing if stream.random() < level.absent else stream.choice(page.facts)
-    centre = stream.choice(page.facts if fact is page.missing else (fact,))
-    middle = page.text.index(centre.sentence) + len(centre.sentence) // 2
-    half = max(chars // 2, len(centre.sentence) // 2 + 1)
+    fact = page.missing if stream.random() < 2 * level.absent else stream.choice(page.facts)
+    where = stream.choice(page.facts) if stream.random() < 0.3 else fact
+    centre = stream.below(chars) if where is page.missing else page.text.index(where.sentence)
+    middle = centre + len(where.sentence) // 2
+    half = max(chars // 2, len(where.sentence) // 2 + 1)
     shift = stream.between(-half // 3, half // 3)
     passage = page.text[max(middle + shift - half, 0) : middle + shift + half]
-    present = fact.sentence in passage
     prompt = stream.choice(SUB_PROMPTS).format(passage=passage, question=fact.question)
-    answer = fact.value if present else ABSENT
+    answer = reply(fact, told=is_told(fact, passage))
     return chat.render([Message("user", prompt), Message("assistant", answer)])
 
 
@@ -125,5 +138,5 @@ def demo_row(demo: Demo, chat: Chat) -> Row:
     return ids, [a for a, learn in zip(answers, demo.targets, strict=True) if learn]
 
 
-def _answer(page: Page, fact: Asked) -> str:
-    return ABSENT if fact.key == page.missing.key else fact.value
+def _reply(page: Page, fact: Asked) -> str:
+    return reply(fact, told=fact.key != page.missing.key)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ from rlm.messages import Message
 from rlm.sandbox.base import Sandbox
 from rlm.trajectory import Trajectory, Turn
 from training.pretrain.pages import ABSENT, Level, make_page
-from training.pretrain.teacher import make_plan, root_client, sub_client
+from training.pretrain.teacher import CLEAN, WINDOW, Errors, make_plan, root_client, sub_client
 
-LENGTHS = (1_000, 2_000, 4_000, 6_000, 12_000, 16_000, 24_000, 48_000, 120_000, 400_000)
+LENGTHS = (*(1_000, 2_000, 4_000, 6_000, 12_000, 16_000, 24_000, 48_000) * 4, 120_000, 400_000)
 """Characters; only the preview, the windows and the stated length reach the root model."""
+BLIND = 0.15
+"""Share of the demonstrations in which the first sub-call misses what it was passed."""
+SMALL_WINDOW = 1200
+"""Tokens; in a share of the demonstrations, so that the loop drops the outputs of old turns."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +43,32 @@ class Demo:
     targets: tuple[bool, ...]
 
 
-def make_demo(seed: int, number: int, level: Level, sandbox: Sandbox) -> Demo | None:
-    """Play one page; ``None`` where the teacher did not reach the answer (a few in a thousand).
+def make_demo(
+    seed: int, number: int, level: Level, sandbox: Sandbox, errors: Errors = CLEAN
+) -> Demo | None:
+    """Play one page; ``None`` where a good teacher did not reach the answer.
 
-    That happens when a window cuts the fact in two: it is no example to follow.
+    That happens when a window cuts the fact in two: it is no example to follow. What a teacher that
+    errs on purpose does is kept, and learned, right or wrong.
     """
     stream = Stream("demo", seed, number)
     page = make_page(stream, stream.choice(LENGTHS), stream.between(1, 4), level)
     asked = page.missing if stream.random() < level.absent / 2 else stream.choice(page.facts)
+    narrow = stream.random() < 0.05
     rlm = RLM(
-        root_client(make_plan(stream, page, asked)),
-        sub_client(asked),
-        prompt="full" if stream.random() < 0.05 else "compact",
+        root_client(make_plan(stream, page, asked, errors), SMALL_WINDOW if narrow else WINDOW),
+        sub_client(asked, blind=stream.random() < BLIND),
+        prompt="compact" if narrow or stream.random() > 0.04 else "full",
         sandbox=sandbox,
         max_iterations=8,
     )
     answer = rlm.completion(page.text, asked.question)
     wanted = ABSENT if asked is page.missing else asked.value
-    if answer.ended_by != "final" or not is_correct(wanted, answer.answer):
+    if answer.ended_by != "final":
         return None
-    return _demo(answer.trajectory, in_vain=asked is page.missing)
+    if errors == CLEAN and not is_correct(wanted, answer.answer):
+        return None
+    return _demo(answer.trajectory, in_vain=asked is page.missing or errors != CLEAN)
 
 
 def _demo(trajectory: Trajectory, *, in_vain: bool) -> Demo:
@@ -72,28 +84,44 @@ def _is_good(turn: Turn, *, in_vain: bool) -> bool:
     return not failed and (in_vain or any(r.stdout or r.final for r in results))
 
 
-def make_demos(path: Path, seed: int, count: int) -> None:
+def make_demos(
+    path: Path, seed: int, count: int, *, errors: Errors = CLEAN, workers: int = 1
+) -> None:
     """Play demonstrations until `path`, a JSONL file, is `count` numbers long; prints progress.
 
-    Killed halfway, it goes on after the last whole one.
+    Killed halfway, it goes on after the last whole one. The file does not depend on `workers`.
     """
     first = 0
     if path.exists():
         repair(path)
         first = max((row["number"] for row in _rows(path)), default=-1) + 1
     started = time.monotonic()
+    with (
+        ProcessPoolExecutor(workers, get_context("spawn")) as pool,
+        path.open("a", encoding="utf-8", buffering=1) as out,
+    ):
+        for begin in range(first, count, CHUNK * workers):
+            starts = range(begin, min(begin + CHUNK * workers, count), CHUNK)
+            for lines in pool.map(
+                _play, [(seed, at, min(at + CHUNK, count), errors) for at in starts]
+            ):
+                out.writelines(lines)
+            done = min(begin + CHUNK * workers, count)
+            rate = (done - first) / (time.monotonic() - started)
+            print(f"demonstrations: {done} of {count}, {rate:.0f} a second", flush=True)
+
+
+CHUNK = 250
+"""Demonstrations that one worker plays at a time."""
+
+
+def _play(job: tuple[int, int, int, Errors]) -> list[str]:
+    """The lines of a range of demonstrations."""
+    seed, begin, end, errors = job
     sandbox = open_sandbox()
     try:
-        with path.open("a", encoding="utf-8", buffering=1) as out:
-            for number in range(first, count):
-                demo = make_demo(seed, number, Level(), sandbox)
-                if demo is not None:
-                    out.write(json.dumps({"number": number, **asdict(demo)}) + "\n")
-                if number % 500 == 499:
-                    rate = (number + 1 - first) / (time.monotonic() - started)
-                    print(
-                        f"demonstrations: {number + 1} of {count}, {rate:.0f} a second", flush=True
-                    )
+        made = ((n, make_demo(seed, n, Level(), sandbox, errors)) for n in range(begin, end))
+        return [json.dumps({"number": n, **asdict(d)}) + "\n" for n, d in made if d is not None]
     finally:
         sandbox.close()
 

@@ -1,6 +1,6 @@
-"""``python -m training.pretrain.ship``: a checkpoint as ``rlm/models/nano/embedded.gguf``.
+"""``python -m training.pretrain.ship``: checkpoints as GGUFs in ``rlm/models/nano``.
 
-Beside the GGUF it writes ``embedded.json``: what the file was made with, and its hashes.
+Beside each GGUF it writes a JSON file: what the model was made with, and its hashes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 
 from rlm import prompts
 from training.export import export_gguf
+from training.pretrain.model import config
 from training.pretrain.tokenizer import load_tokenizer
-from training.pretrain.train import config
+from training.pretrain.train import BASE
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent.parent / "rlm" / "models" / "nano"
@@ -25,15 +26,23 @@ def main() -> None:
     """Read the arguments and ship."""
     parser = argparse.ArgumentParser(prog="python -m training.pretrain.ship", description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="folder of the run")
-    parser.add_argument("--to", type=Path, default=MODELS / "embedded.gguf", help="file to write")
+    parser.add_argument("--to", type=Path, default=MODELS, help="folder to write to")
     args = parser.parse_args()
-    print(json.dumps(ship(args.out, args.to), indent=2))
+    for run, name in ((args.out, "embedded.gguf"), (args.out / BASE, "embedded-base.gguf")):
+        if (run / "checkpoint.pt").exists():
+            print(json.dumps(ship(run, args.out / "tokenizer.json", args.to / name), indent=2))
 
 
-def ship(run: Path, target: Path) -> dict[str, object]:
-    """Export the checkpoint of the folder `run` to `target`; what the JSON beside it says."""
+def ship(run: Path, tokens: Path, target: Path) -> dict[str, object]:
+    """Export the checkpoint of the folder `run` to `target`; what the JSON beside it says.
+
+    Args:
+        run: has ``checkpoint.pt``.
+        tokens: the tokenizer's file.
+        target: the GGUF to write.
+    """
     state = torch.load(run / "checkpoint.pt", weights_only=True)
-    tokenizer = load_tokenizer(run / "tokenizer.json")
+    tokenizer = load_tokenizer(tokens)
     export_gguf(target, state["model"], config(), tokenizer, name=target.stem)
     facts: dict[str, object] = {
         "file": target.name,

@@ -30,9 +30,9 @@ SUB_PROMPTS = (
 )
 """How sub-calls are worded; code in `ask` builds the same strings from `query`."""
 
-WINDOW_SIZES = (60, 80, 100, 120, 150, 200)
-LOOP_NAMES = ("w", "p", "part", "hit")
-LIST_NAMES = ("ws", "hits", "found", "parts", "windows")
+WINDOW_SIZES = (100, 100, 100, 150)
+LOOP_NAMES = ("hit", "hit", "w")
+LIST_NAMES = ("hits", "hits", "found")
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,67 @@ class Names:
 
     hits: str
     hit: str
-    answer: str
+    answer: str = "a"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How often a teacher goes wrong, as shares from 0 to 1; all zero for a good one.
+
+    Attributes:
+        counted: asked "How many …", searches for the two words that follow, not for the name.
+        give_up: says `ABSENT` when a search found nothing, instead of casting a wider net.
+        literal: gives the name of the variable as the answer, not its value.
+    """
+
+    counted: float = 0.0
+    give_up: float = 0.0
+    literal: float = 0.0
+
+
+CLEAN = Errors()
+NOISY = Errors(counted=0.65, give_up=0.8, literal=0.15)
+"""The teacher of ``embedded/base``. The first error is more frequent than not where it can happen,
+so that greedy decoding makes it too, and so that draws at a temperature find the way around it."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a strategy works on."""
+
+    stream: Stream
+    names: Names
+    page: Page
+    asked: Asked
+    errors: Errors
+
+    def errs(self, share: float) -> bool:
+        """Whether an error that happens in `share` of the cases happens now."""
+        return share > 0 and self.stream.random() < share
+
+    def keyword(self) -> str:
+        """The words to search for: the key, where no error strikes."""
+        counted = re.match(r"How many (\w+ \w+)", self.asked.question)
+        if counted and self.errs(self.errors.counted):
+            return counted[1]
+        return self.asked.key
 
 
 class ScriptedClient:
     """A `Client` whose replies come from a function of the messages."""
 
-    def __init__(self, reply: Callable[[Sequence[Message]], str]) -> None:
-        self.reply = reply
+    def __init__(self, reply: Callable[[Sequence[Message]], str], window: int = WINDOW) -> None:
+        self.reply, self.window = reply, window
 
     def info(self) -> ModelInfo:
-        """The window is the embedded model's."""
-        return ModelInfo("teacher", "teacher", WINDOW, "training.pretrain.teacher")
+        """The window is the embedded model's, or the one given."""
+        return ModelInfo("teacher", "teacher", self.window, "training.pretrain.teacher")
 
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer by the script; tokens are estimated at three characters each."""
         text = self.reply(messages)[: options.max_tokens * 3]
         asked = sum(len(m.content) for m in messages) // 3
-        return Completion(text, Usage(asked, len(text) // 3, 1), "stop", WINDOW)
+        return Completion(text, Usage(asked, len(text) // 3, 1), "stop", self.window)
 
     def chat_batch(
         self, batch: Sequence[Sequence[Message]], *, options: Options
@@ -70,7 +113,7 @@ class ScriptedClient:
         """Nothing to release."""
 
 
-def root_client(plan: Plan) -> ScriptedClient:
+def root_client(plan: Plan, window: int = WINDOW) -> ScriptedClient:
     """Plays `plan`; asked beyond its end, it repeats that nothing was found."""
     started: list[bool] = []
 
@@ -83,33 +126,49 @@ def root_client(plan: Plan) -> ScriptedClient:
         except StopIteration:
             return fenced(f'FINAL("{ABSENT}")')
 
-    return ScriptedClient(reply)
+    return ScriptedClient(reply, window)
 
 
-def sub_client(asked: Asked) -> ScriptedClient:
-    """Answers sub-calls truthfully: the value if the whole fact was passed, else `ABSENT`."""
+def sub_client(asked: Asked, *, blind: bool = False) -> ScriptedClient:
+    """Answers sub-calls truthfully: the value if it was passed with its name, else `ABSENT`.
+
+    A `blind` one says `ABSENT` to the first, whatever it holds, so that the root model sees what
+    that looks like.
+    """
+    unseeing = [blind]
 
     def reply(messages: Sequence[Message]) -> str:
-        return asked.value if asked.sentence in messages[-1].content else ABSENT
+        if any(unseeing):
+            unseeing.clear()
+            return ABSENT
+        return asked.value if is_told(asked, messages[-1].content) else ABSENT
 
     return ScriptedClient(reply)
 
 
-def make_plan(stream: Stream, page: Page, asked: Asked) -> Plan:
+def is_told(asked: Asked, passage: str) -> bool:
+    """Whether `passage` holds so much of the fact that its name and value can be read."""
+    begin, end = _core(asked)
+    return asked.sentence[begin:end] in passage
+
+
+def _core(asked: Asked) -> tuple[int, int]:
+    """Where name and value stand in the sentence, from the first of them to the end of both."""
+    text = asked.sentence.lower()
+    key, value = text.index(asked.key.lower()), text.index(asked.value.lower())
+    ends = key + len(asked.key), value + len(asked.value)
+    return min(key, value), max(ends)
+
+
+def make_plan(stream: Stream, page: Page, asked: Asked, errors: Errors = CLEAN) -> Plan:
     """A strategy for the question, drawn by `STRATEGIES`."""
-    names = Names(
-        stream.choice(LIST_NAMES), stream.choice(LOOP_NAMES), stream.choice(("a", "ans", "reply"))
-    )
-    small = len(page.text) <= 6000
+    names = Names(stream.choice(LIST_NAMES), stream.choice(LOOP_NAMES))
+    task = Assignment(stream, names, page, asked, errors)
     drawn = stream.random()
-    if asked is page.missing:
-        return search_in_vain(stream, names, asked)
-    if drawn < CHUNKS and small:
-        return ask_every_chunk(stream, names)
     for bound, strategy in STRATEGIES:
         if drawn < bound:
-            return strategy(stream, names, asked)
-    return look_then_ask(stream, names, asked)
+            return strategy(task)
+    return look_then_ask(task)
 
 
 def fenced(code: str) -> str:
@@ -117,49 +176,44 @@ def fenced(code: str) -> str:
     return f"```python\n{code}\n```"
 
 
-def search(stream: Stream, names: Names, keyword: str, *, show: bool = True) -> str:
-    """Code that finds `keyword` and, unless told otherwise, prints the windows."""
-    size = stream.choice(WINDOW_SIZES)
-    if stream.random() < 0.1:
-        call = f'regex_windows("{re.escape(keyword)}", window={size}, flags=re.I)'
-    else:
-        call = f'keyword_windows("{keyword}", window={size})'
-    if not show:
-        return f"{names.hits} = {call}"
-    shown = f"for {names.hit} in {names.hits}:\n    print({names.hit})"
-    if stream.random() < 0.2:
-        shown = f"print(len({names.hits}))\n{shown}"
-    return f"{names.hits} = {call}\n{shown}"
+def search(task: Assignment, keyword: str) -> str:
+    """The call that finds the places of `keyword`."""
+    size = task.stream.choice(WINDOW_SIZES)
+    if task.stream.random() < 0.08:
+        return f'regex_windows("{re.escape(keyword)}", window={size}, flags=re.I)'
+    return f'keyword_windows("{keyword}", window={size})'
+
+
+def look(task: Assignment, keyword: str) -> str:
+    """A cell that searches and prints the windows."""
+    hits, hit = task.names.hits, task.names.hit
+    return f"{hits} = {search(task, keyword)}\nfor {hit} in {hits}:\n    print({hit})"
 
 
 def ask(stream: Stream, passage: str) -> str:
     """Code of one sub-call about the passage held by the expression `passage`."""
-    template = stream.choice(SUB_PROMPTS)
-    before, middle, after = re.split(r"\{passage\}|\{question\}", template)
-    first, second = (
-        (passage, "query") if template.index("{p") < template.index("{q") else ("query", passage)
+    template = (
+        stream.choice(SUB_PROMPTS[:2]) if stream.random() < 0.8 else stream.choice(SUB_PROMPTS)
     )
-    if stream.random() < 0.5:
-        text = f"{before}{{{first}}}{middle}{{{second}}}{after}"
-        return f'llm_query(f"{_escape(text)}")'
-    parts = [_quoted(before), first, _quoted(middle), second, _quoted(after)]
-    return f"llm_query({' + '.join(part for part in parts if part)})"
+    text = template.replace("{passage}", f"{{{passage}}}").replace("{question}", "{query}")
+    return f'llm_query(f"{_escape(text)}")'
 
 
-def ask_about_hits(stream: Stream, names: Names, count: int) -> str:
-    """Code that asks about one hit or about each, and prints the answers."""
-    if count == 1 and stream.random() < 0.7:
-        return f"{names.answer} = {ask(stream, names.hits + '[0]')}\nprint({names.answer})"
-    each = ask(stream, names.hit)
-    return f"for {names.hit} in {names.hits}:\n    print({each})"
+def ask_each(task: Assignment) -> str:
+    """A cell that asks about each of the windows found."""
+    hit = task.names.hit
+    return f"for {hit} in {task.names.hits}:\n    print({ask(task.stream, hit)})"
 
 
-def finish(stream: Stream, names: Names, feedback: str, *, named: bool = False) -> str:
-    """FINAL with the answer that the last output shows."""
-    value = shown_answer(feedback)
-    if named and stream.random() < 0.5:
-        return fenced(stream.choice((f"FINAL({names.answer})", f'FINAL_VAR("{names.answer}")')))
-    return fenced(f'FINAL("{value}")')
+RAREST = (
+    "low = context.lower()\n"
+    'words = [w for w in re.findall(r"\\w+", query.lower()) if w in low]\n'
+    "words.sort(key=low.count)\n"
+    "for word in words[:2]:\n"
+    "    for {hit} in keyword_windows(word, window=100, limit=3):\n"
+    "        print({asked})"
+)
+"""The wider net: the rarest words of the question, whatever they are."""
 
 
 def shown_answer(feedback: str) -> str:
@@ -174,92 +228,129 @@ def hits_shown(feedback: str, keyword: str) -> int:
     return feedback.split("\nVariables:", maxsplit=1)[0].lower().count(keyword.lower())
 
 
-def look_then_ask(stream: Stream, names: Names, asked: Asked) -> Plan:
+def look_then_ask(task: Assignment) -> Plan:
     """Print the windows, ask the sub-model about them, give its answer."""
-    feedback = yield fenced(search(stream, names, asked.key))
-    yield from ask_and_finish(stream, names, hits_shown(feedback, asked.key))
+    feedback = yield fenced(look(task, task.keyword()))
+    yield from ask_and_finish(task, feedback)
 
 
-def ask_and_finish(stream: Stream, names: Names, count: int) -> Plan:
-    """The last two turns of most strategies."""
-    code = ask_about_hits(stream, names, count)
-    feedback = yield fenced(code)
-    yield finish(stream, names, feedback, named=code.startswith(f"{names.answer} ="))
+def ask_and_finish(task: Assignment, feedback: str) -> Plan:
+    """What follows on windows that were printed, or on nothing printed."""
+    names, count = task.names, hits_shown(feedback, task.asked.key)
+    if count == 0:
+        yield from widen(task)
+    elif count == 1:
+        passage = f"{names.hits}[0]"
+        feedback = yield fenced(
+            f"{names.answer} = {ask(task.stream, passage)}\nprint({names.answer})"
+        )
+        yield from finish(task, feedback, named=True)
+    else:
+        feedback = yield fenced(ask_each(task))
+        yield from finish(task, feedback)
 
 
-def search_and_ask_at_once(stream: Stream, names: Names, asked: Asked) -> Plan:
+def widen(task: Assignment) -> Plan:
+    """Nothing was found: another keyword where there is one, then the wider net, then the end."""
+    if task.errs(task.errors.give_up):
+        yield fenced(f'FINAL("{ABSENT}")')
+        return
+    last = task.asked.key.split()[-1]
+    if task.stream.random() < 0.3 and last != task.asked.key:
+        feedback = yield fenced(look(task, last))
+        if hits_shown(feedback, last):
+            feedback = yield fenced(ask_each(task))
+            if shown_answer(feedback) != ABSENT:
+                yield from finish(task, feedback)
+    asked = ask(task.stream, task.names.hit)
+    feedback = yield fenced(RAREST.format(hit=task.names.hit, asked=asked))
+    yield fenced(f'FINAL("{shown_answer(feedback)}")')
+
+
+def finish(task: Assignment, feedback: str, *, named: bool = False) -> Plan:
+    """FINAL with the answer that the last output shows; the wider net where it shows none."""
+    value = shown_answer(feedback)
+    if value == ABSENT:
+        yield from widen(task)
+    elif named and task.errs(task.errors.literal):
+        yield fenced(f'FINAL("{task.names.answer}")')
+    elif named and task.stream.random() < 0.7:
+        yield fenced(f"FINAL({task.names.answer})")
+    else:
+        yield fenced(f'FINAL("{value}")')
+
+
+def search_and_ask_at_once(task: Assignment) -> Plan:
     """Search and sub-calls in one cell, then FINAL."""
-    code = search(stream, names, asked.key, show=False)
-    code += f"\nfor {names.hit} in {names.hits}:\n    print({ask(stream, names.hit)})"
-    feedback = yield fenced(code)
-    yield finish(stream, names, feedback)
+    names = task.names
+    feedback = yield fenced(f"{names.hits} = {search(task, task.keyword())}\n{ask_each(task)}")
+    yield from finish(task, feedback)
 
 
-def wrong_keyword_first(stream: Stream, names: Names, asked: Asked) -> Plan:
-    """The first keyword is not in the text; the next one is the key."""
-    first = stream.choice((asked.question, f"{asked.key} number", f"{asked.key} is"))
-    feedback = yield fenced(search(stream, names, first.rstrip("?.")))
-    if hits_shown(feedback, asked.key) == 0:
-        feedback = yield fenced(search(stream, names, asked.key))
-    yield from ask_and_finish(stream, names, hits_shown(feedback, asked.key))
+def wrong_keyword_first(task: Assignment) -> Plan:
+    """The first keyword is not in the text, or is only a part of the name."""
+    key, question = task.asked.key, task.asked.question.rstrip("?.")
+    first = task.stream.choice((question, f"{key} number", f"{key} is", key.split()[0]))
+    feedback = yield fenced(look(task, first))
+    yield from ask_and_finish(task, feedback)
 
 
-def answer_too_early(stream: Stream, names: Names, asked: Asked) -> Plan:
+def answer_too_early(task: Assignment) -> Plan:
     """FINAL right after the windows; on a long text it is rejected and llm_query is asked."""
-    feedback = yield fenced(search(stream, names, asked.key))
-    yield fenced(f'FINAL("{asked.value}")')
-    yield from ask_and_finish(stream, names, hits_shown(feedback, asked.key))
+    feedback = yield fenced(look(task, task.asked.key))
+    yield fenced(f'FINAL("{task.asked.value}")')
+    yield from ask_and_finish(task, feedback)
 
 
-def recover(stream: Stream, names: Names, asked: Asked) -> Plan:
+def recover(task: Assignment) -> Plan:
     """A cell fails, and the next one is right."""
-    broken = stream.choice(
+    hits, key = task.names.hits, task.asked.key
+    broken = task.stream.choice(
         (
-            f'{names.hits} = keyword_window("{asked.key}")',
-            f'{names.hits} = keyword_windows("{asked.key}", window=0 - 1)',
-            f"print({names.hits}[0])",
-            f'print(find("{asked.key}"))',
+            f'{hits} = keyword_window("{key}")',
+            f'{hits} = keyword_windows("{key}", window=0 - 1)',
+            f"print({hits}[0])",
+            f'print(find("{key}"))',
         )
     )
     yield fenced(broken)
-    yield from look_then_ask(stream, names, asked)
+    yield from look_then_ask(task)
 
 
-def ask_every_chunk(stream: Stream, names: Names) -> Plan:
-    """No keyword: the sub-model reads all chunks."""
-    size = stream.choice((1000, 1500, 2000))
-    template = _quoted(stream.choice(SUB_PROMPTS[:2])).replace("{passage}", "{chunk}")
-    template = template.replace("{question}", "{query}")
+def look_around(task: Assignment) -> Plan:
+    """Read here and there before searching; the window drops what was printed first."""
+    middle = len(task.page.text) // 2
+    for part in ("head(2000)", f"context_slice({middle}, {middle + 2000})", "tail(2000)")[
+        : task.stream.between(1, 3)
+    ]:
+        yield fenced(f"print({part})")
+    yield from look_then_ask(task)
+
+
+def ask_every_chunk(task: Assignment) -> Plan:
+    """No keyword: the sub-model reads all chunks of a short text."""
+    if len(task.page.text) > 6000:
+        yield from look_then_ask(task)
+        return
+    size = task.stream.choice((1000, 1500, 2000))
+    hits, hit = task.names.hits, task.names.hit
     feedback = yield fenced(
-        f"{names.hits} = query_chunks(chunk_text({size}), {template})\n"
-        f"for {names.hit} in {names.hits}:\n    print({names.hit})"
+        f'{hits} = query_chunks(chunk_text({size}), "{{chunk}}\\n\\nQuestion: {{query}}")\n'
+        f"for {hit} in {hits}:\n    print({hit})"
     )
-    yield finish(stream, names, feedback)
-
-
-def search_in_vain(stream: Stream, names: Names, asked: Asked) -> Plan:
-    """The key is not in the text, nor is its last word: say so, after one sub-call."""
-    yield fenced(search(stream, names, asked.key))
-    yield fenced(search(stream, names, asked.key.split()[-1]))
-    yield fenced(f"print({ask(stream, 'head(600)')})")
-    yield fenced(f'FINAL("{ABSENT}")')
+    yield from finish(task, feedback)
 
 
 def _escape(text: str) -> str:
     return text.replace("\n", "\\n")
 
 
-def _quoted(text: str) -> str:
-    return f'"{_escape(text)}"' if text else ""
-
-
-CHUNKS = 0.08
-"""Share of short pages whose chunks are all read."""
-
-STRATEGIES: tuple[tuple[float, Callable[[Stream, Names, Asked], Plan]], ...] = (
-    (0.20, search_and_ask_at_once),
-    (0.32, wrong_keyword_first),
-    (0.40, answer_too_early),
-    (0.47, recover),
+STRATEGIES: tuple[tuple[float, Callable[[Assignment], Plan]], ...] = (
+    (0.22, search_and_ask_at_once),
+    (0.38, wrong_keyword_first),
+    (0.44, answer_too_early),
+    (0.51, recover),
+    (0.53, look_around),
+    (0.57, ask_every_chunk),
 )
 """Upper bounds of a number drawn from 0 to 1; beyond the last one: `look_then_ask`."""

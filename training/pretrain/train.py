@@ -1,72 +1,56 @@
 """Pre-training: a curriculum over the task itself, advanced on whole-answer accuracy.
 
 Muon (Jordan et al. 2024, `torch.optim.Muon`) for the hidden matrices, AdamW for embeddings and
-norms. The learning rate is constant and falls linearly over the last 45 % of the tokens (warm-up,
+norms. The learning rate is constant and falls linearly over the last part of the tokens (warm-up,
 stable, decay), so that a run can be stopped early: resume it with a smaller ``--tokens``.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface, Qwen3Config, Qwen3ForCausalLM
 
 from rlm.bench.tasks.stream import Stream
-from training.pretrain.batches import Batch, Row, collate, demo_row, page_row, recall_row, sub_row
-from training.pretrain.demos import Demo
-from training.pretrain.pages import Level
-from training.pretrain.tokenizer import END_OF_TEXT, VOCABULARY, Chat
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of the curriculum.
-
-    Attributes:
-        level: how hard pages are.
-        chars: lengths of pages, drawn from evenly; about four characters make a token.
-        tokens: tokens of each kind in one optimizer step, by kind.
-        gate: the kind whose whole-answer accuracy opens the next stage, and how high it must be.
-        most: tokens after which the next stage opens anyway.
-    """
-
-    level: Level
-    chars: Sequence[int]
-    tokens: Mapping[str, int]
-    gate: tuple[str, float]
-    most: float
-
-
-_EASY = Level(word_values=0.4, absent=0.05, value_first=0.0, quotes=0.2)
-_FIRST = {"recall": 3000, "page": 2000, "demo": 1800}
-_LATER = {"recall": 1000, "page": 3000, "sub": 1000, "demo": 2500}
-STAGES: tuple[Stage, ...] = (
-    Stage(replace(_EASY, pool=200), (320, 480), _FIRST, ("recall", 0.85), 3.0e6),
-    Stage(replace(_EASY, pool=1000), (320, 480), _FIRST, ("recall", 0.85), 3.0e6),
-    Stage(_EASY, (320, 480, 640), _FIRST, ("recall", 0.85), 3.0e6),
-    Stage(replace(_EASY, word_values=0.2), (320, 480, 640, 1000), _LATER, ("page", 0.80), 2.5e6),
-    Stage(Level(), (320, 640, 1200, 2000), _LATER, ("page", 0.90), 2.5e6),
-    Stage(Level(), (320, 1000, 2000, 4000), _LATER, ("page", 0.94), 2.5e6),
-    Stage(Level(), (320, 1000, 2000, 4000, 8000), _LATER, ("page", 2.0), 1e12),
+from training.pretrain.batches import (
+    Batch,
+    Row,
+    by_length,
+    demo_row,
+    page_row,
+    recall_row,
+    repeat_row,
+    sub_row,
 )
+from training.pretrain.demos import Demo, read_demos
+from training.pretrain.model import new_model
+from training.pretrain.stages import STAGES, Stage
+from training.pretrain.tokenizer import END_OF_TEXT, Chat, load_tokenizer
+from training.pretrain.workers import Workers
+
+BASE = "base"
+"""Folder of the other end within that of a run."""
+TRUNK = "trunk.pt"
+"""Where the learning rate begins to fall; both ends start from it."""
 ACCURACY_MEMORY = 0.97
 """How much of the running accuracy is kept at each step."""
+MICRO_BATCH = 2048
+"""Tokens that go through the model at once; a longer row goes alone."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Hyper-parameters of a run."""
 
-    tokens: float = 20e6
+    tokens: float = 60e6
     seed: int = 1
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
@@ -88,70 +72,28 @@ class Progress:
     accuracy: dict[str, float] = field(default_factory=dict)
 
 
-def config() -> Qwen3Config:
-    """The embedded model's shape: 3.4 M parameters, window 4,096."""
-    return Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=192,
-        num_hidden_layers=6,
-        num_attention_heads=6,
-        num_key_value_heads=6,
-        head_dim=32,
-        intermediate_size=512,
-        max_position_embeddings=4096,
-        rms_norm_eps=1e-6,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-        tie_word_embeddings=True,
-        attn_implementation="short",
-    )
-
-
-def short_attention(
-    _module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    _mask: None,
-    *,
-    scaling: float,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Causal attention on (batch, heads, tokens, head) without a mask.
-
-    On short rows plain matrix products train faster on a CPU core than torch's fused kernel, whose
-    backward pass is slow there (by 36 % at 96 tokens, 21 % at 256, not at 512).
-    """
-    tokens = query.shape[2]
-    if tokens > 320:
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    else:
-        future = torch.full((tokens, tokens), -1e9, dtype=query.dtype).triu(1)
-        scores = (query * scaling) @ key.transpose(-1, -2) + future
-        mixed = torch.softmax(scores, dim=-1, dtype=query.dtype) @ value
-    return mixed.transpose(1, 2).contiguous(), None
-
-
-def new_model(seed: int) -> Qwen3ForCausalLM:
-    """A freshly initialised model."""
-    AttentionInterface.register("short", short_attention)
-    AttentionMaskInterface.register("short", lambda *_, **__: None)
-    torch.manual_seed(seed)
-    return Qwen3ForCausalLM(config())
-
-
 class Trainer:
-    """One run in one folder: ``checkpoint.pt`` and ``log.jsonl``; resumes where it stopped."""
+    """One run in one folder: ``checkpoint.pt`` and ``log.jsonl``; resumes where it stopped.
+
+    Every worker holds one and takes the same steps; the first writes the files.
+    """
 
     def __init__(
-        self, folder: Path, chat: Chat, demos: Callable[[], Sequence[Demo]], settings: Settings
+        self,
+        folder: Path,
+        chat: Chat,
+        demos: Sequence[Demo],
+        settings: Settings,
+        workers: Workers | None = None,
+        stages: Sequence[Stage] = STAGES,
     ) -> None:
-        self.folder, self.chat, self.settings = folder, chat, settings
-        self._read_demos = demos
-        self.demos = demos()
+        self.folder, self.chat, self.settings, self.demos = folder, chat, settings, demos
+        self.workers, self.stages = workers or Workers(), stages
         self.pad = chat.tokenizer.token_to_id(END_OF_TEXT)
         self.model = new_model(settings.seed)
         hidden = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in n]
         self.rest = [p for n, p in self.model.named_parameters() if p.ndim != 2 or "embed" in n]
+        self.parameters = [*hidden, *self.rest]
         self.muon = torch.optim.Muon(
             hidden, lr=settings.muon_lr, momentum=0.95, weight_decay=0.0, adjust_lr_fn="original"
         )
@@ -161,12 +103,19 @@ class Trainer:
         self.progress = Progress()
         self._resume()
 
-    def run(self) -> None:
-        """Train until the tokens of the settings are spent."""
+    def run(self, *, keep: str = "") -> None:
+        """Train until the tokens of the settings are spent.
+
+        Args:
+            keep: name of a second checkpoint, of where the learning rate begins to fall.
+        """
         before = self.progress.seconds
         started = saved = time.monotonic()
         while self.progress.tokens < self.settings.tokens:
+            level = not self._is_falling()
             row = self.step()
+            if keep and level and self._is_falling():
+                self.save(keep)
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step % 10 == 0:
                 self._log(row)
@@ -175,8 +124,10 @@ class Trainer:
                 saved = time.monotonic()
         self.save()
 
-    def save(self) -> None:
+    def save(self, name: str = "checkpoint.pt") -> None:
         """Write the checkpoint to a temporary name, then rename it."""
+        if not self.workers.is_first:
+            return
         state = {
             "model": self.model.state_dict(),
             "muon": self.muon.state_dict(),
@@ -186,7 +137,7 @@ class Trainer:
         }
         partial = self.folder / "checkpoint.part"
         torch.save(state, partial)
-        partial.replace(self.folder / "checkpoint.pt")
+        partial.replace(self.folder / name)
 
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
@@ -197,25 +148,26 @@ class Trainer:
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
         self.progress = Progress(**state["progress"])
-        print(f"resumed at step {self.progress.step}, stage {self.progress.stage}", flush=True)
+        self._say(f"resumed at step {self.progress.step}, stage {self.progress.stage}")
 
     def step(self) -> dict[str, float]:
-        """One optimizer step over a micro-batch of each kind; returns what is logged."""
-        batches = self._batches()
-        supervised = sum(len(batch.rows) for batch in batches)
+        """One optimizer step on rows of every kind; returns what is logged."""
         self._set_learning_rates()
-        row: dict[str, float] = {}
-        for batch in batches:
+        seen: Counter[str] = Counter()
+        for batch in self._batches():
             loss, right = self._forward(batch)
-            (loss / supervised).backward()
-            row[f"{batch.kind}_loss"] = loss.item() / len(batch.rows)
-            self._remember(batch, right)
-        row["norm"] = torch.nn.utils.clip_grad_norm_(self.rest, self.settings.clip).item()
+            loss.backward()
+            seen += _counted(batch, loss, right)
+        total = self.workers.sum_gradients(self.parameters, seen)
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad /= total["targets"]
+        norm = torch.nn.utils.clip_grad_norm_(self.rest, self.settings.clip).item()
         for optimizer in (self.muon, self.adam):
             optimizer.step()
             optimizer.zero_grad()
-        self._advance(sum(batch.tokens for batch in batches))
-        return row
+        self._advance(total)
+        return {"loss": total["loss"] / total["targets"], "norm": norm}
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed loss, and for each target whether the greedy token is right."""
@@ -226,70 +178,111 @@ class Trainer:
         return F.cross_entropy(logits, wanted, reduction="sum"), logits.argmax(-1) == wanted
 
     def _batches(self) -> list[Batch]:
-        stage, stream = STAGES[self.progress.stage], Stream(self.settings.seed, self.progress.step)
-        chars = stream.choice(stage.chars)
-        rows = {
-            "recall": lambda: recall_row(stream, self.chat, stage.level),
-            "page": lambda: page_row(stream, self.chat, stage.level, chars),
-            "sub": lambda: sub_row(stream, self.chat, stage.level, stream.between(120, 700)),
-            "demo": lambda: demo_row(stream.choice(self.demos), self.chat),
-        }
-        return [
-            collate(kind, self._fill(rows[kind], tokens), self.pad)
-            for kind, tokens in stage.tokens.items()
-        ]
+        """The rows of one step that fall to this worker."""
+        stage, seed, at = self.stages[self.progress.stage], self.settings.seed, self.progress.step
+        stream = Stream("rows", seed, at, self.workers.rank)
+        rows: list[tuple[str, Row]] = []
+        for kind, tokens in stage.tokens.items():
+            wanted = tokens / self.workers.count
+            while wanted > 0:
+                row = self._row(stream, kind, stage)
+                if len(row[0]) / 2 > wanted and stream.random() > 2 * wanted / len(row[0]):
+                    break
+                wanted -= len(row[0])
+                rows.append((kind, row))
+        return by_length(rows, MICRO_BATCH, self.pad)
 
-    @staticmethod
-    def _fill(make: Callable[[], Row], tokens: int) -> list[Row]:
-        """Rows until about `tokens` are there; at least one."""
-        rows = [make()]
-        while sum(len(ids) for ids, _ in rows) + len(rows[-1][0]) / 2 < tokens:
-            rows.append(make())
-        return rows
+    def _row(self, stream: Stream, kind: str, stage: Stage) -> Row:
+        if kind == "repeat":
+            return repeat_row(stream, self.chat)
+        if kind == "recall":
+            return recall_row(stream, self.chat, stage.level)
+        if kind == "page":
+            return page_row(stream, self.chat, stage.level, stage.length(stream))
+        if kind == "sub":
+            return sub_row(stream, self.chat, stage.level, stream.between(120, 700))
+        return demo_row(stream.choice(self.demos), self.chat)
 
     def _set_learning_rates(self) -> None:
-        at, settings = self.progress, self.settings
-        left = 1 - at.tokens / settings.tokens
-        factor = min(1.0, (at.step + 1) / settings.warmup, left / settings.decay)
+        settings = self.settings
+        factor = min(1.0, (self.progress.step + 1) / settings.warmup, self._left() / settings.decay)
         self.muon.param_groups[0]["lr"] = settings.muon_lr * factor
         self.adam.param_groups[0]["lr"] = settings.adam_lr * factor
 
-    def _remember(self, batch: Batch, right: Tensor) -> None:
-        """Fold the share of answers with every token right into the running accuracy."""
-        wrong = torch.zeros(int(batch.answers[-1]) + 1).index_add_(
-            0, batch.answers, (~right).float()
-        )
-        share = (wrong == 0).float().mean().item()
-        old = self.progress.accuracy.get(batch.kind, 0.0)
-        self.progress.accuracy[batch.kind] = ACCURACY_MEMORY * old + (1 - ACCURACY_MEMORY) * share
+    def _left(self) -> float:
+        """The share of the tokens that is still to come."""
+        return 1 - self.progress.tokens / self.settings.tokens
 
-    def _advance(self, tokens: int) -> None:
+    def _is_falling(self) -> bool:
+        return self._left() < self.settings.decay
+
+    def _advance(self, total: Counter[str]) -> None:
         at = self.progress
         at.step += 1
-        at.tokens += tokens
-        at.stage_tokens += tokens
-        stage = STAGES[at.stage]
+        at.tokens += total["tokens"]
+        at.stage_tokens += total["tokens"]
+        for name in [name for name in total if name.startswith("answers ")]:
+            kind, share = name.split()[1], total[f"right {name.split()[1]}"] / total[name]
+            old = at.accuracy.get(kind, share)
+            at.accuracy[kind] = ACCURACY_MEMORY * old + (1 - ACCURACY_MEMORY) * share
+        stage = self.stages[at.stage]
         kind, wanted = stage.gate
-        if at.accuracy[kind] >= wanted or at.stage_tokens >= stage.most:
+        if at.accuracy.get(kind, 0.0) >= wanted or at.stage_tokens >= stage.most:
             at.stage, at.stage_tokens = at.stage + 1, 0
-            at.accuracy[kind] *= 0.9
-            self.demos = self._read_demos()
-            print(f"stage {at.stage} from step {at.step}", flush=True)
+            at.accuracy[kind] = 0.9 * at.accuracy.get(kind, 0.0)
+            self._say(f"stage {at.stage} from step {at.step}")
 
     def _log(self, row: dict[str, float]) -> None:
+        if not self.workers.is_first:
+            return
         line = {**asdict(self.progress), **{k: round(v, 4) for k, v in row.items()}}
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
         at = self.progress
-        shown = " ".join(f"{kind} {value:.2f}" for kind, value in at.accuracy.items())
-        losses = " ".join(f"{k} {v:.3f}" for k, v in row.items() if k.endswith("loss"))
-        print(
+        right = " ".join(f"{kind} {value:.2f}" for kind, value in sorted(at.accuracy.items()))
+        self._say(
             f"step {at.step} stage {at.stage} {at.tokens / 1e6:.2f}M tokens "
-            f"{at.tokens / max(at.seconds, 1):.0f}/s right: {shown} | {losses}",
-            flush=True,
+            f"{at.tokens / max(at.seconds, 1):.0f}/s loss {row['loss']:.3f} right: {right}"
         )
 
+    def _say(self, text: str) -> None:
+        if self.workers.is_first:
+            print(text, flush=True)
 
-def one_thread() -> None:
-    """Two contended threads are many times slower than one; say otherwise with OMP_NUM_THREADS."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+def train(out: Path, settings: Settings, workers: Workers) -> None:
+    """What one worker does in the folder `out`, where tokenizer and demonstrations are."""
+    chat = Chat(load_tokenizer(out / "tokenizer.json"))
+    demos = list(read_demos(out / "demos.jsonl"))
+    Trainer(out, chat, demos, settings, workers).run(keep=TRUNK)
+
+
+def train_other_end(out: Path, tokens: float, workers: Workers) -> None:
+    """From the trunk of the run in `out` on, in a folder within, with a falling learning rate.
+
+    Args:
+        out: the folder of the run.
+        tokens: how many more.
+        workers: which worker this is.
+    """
+    folder = out / BASE
+    if not (folder / "checkpoint.pt").exists() and workers.is_first:
+        shutil.copyfile(out / TRUNK, folder / "checkpoint.pt")
+    workers.wait()
+    trunk = torch.load(out / TRUNK, weights_only=True)
+    total = trunk["progress"]["tokens"] + tokens
+    settings = Settings(tokens=total, seed=trunk["settings"]["seed"], decay=tokens / total)
+    chat = Chat(load_tokenizer(out / "tokenizer.json"))
+    demos = list(read_demos(folder / "demos.jsonl"))
+    Trainer(folder, chat, demos, settings, workers).run()
+
+
+def _counted(batch: Batch, loss: Tensor, right: Tensor) -> Counter[str]:
+    """What a batch adds to the sums of a step; an answer is right with all its tokens."""
+    wrong = torch.zeros(len(batch.kinds)).index_add_(0, batch.answers, (~right).float())
+    seen = Counter(tokens=batch.ids.numel(), targets=len(batch.rows))
+    seen["loss"] = loss.item()
+    for kind, errors in zip(batch.kinds, wrong.tolist(), strict=True):
+        seen[f"answers {kind}"] += 1
+        seen[f"right {kind}"] += errors == 0
+    return seen
