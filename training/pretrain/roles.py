@@ -16,7 +16,6 @@ from rlm.bench.statistics import wilson
 from rlm.bench.tasks import Item, Task, get
 from rlm.clients.base import Client
 from rlm.messages import Message, Options
-from rlm.sandbox.base import Sandbox
 from training.pretrain.pages import ABSENT
 from training.pretrain.teacher import SUB_PROMPTS
 
@@ -48,17 +47,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.pretrain.roles", description=__doc__)
     parser.add_argument("--model", default="embedded", help="as for rlm ask (default: embedded)")
     parser.add_argument("--documents", type=int, default=30, help="of each line (default: 30)")
+    parser.add_argument("--roles", nargs="+", choices=ROLES, default=list(ROLES), help="which")
     args = parser.parse_args()
-    client, sandbox = connect(args.model), open_sandbox()
+    client = connect(args.model)
     try:
         print("| role | task | what | right [95 %] |\n|---|---|---|---|")
-        for role in (readers, absents, sub_models):
-            for line in role(client, args.documents):
+        for role in args.roles:
+            for line in ROLES[role](client, args.documents):
                 print(line, flush=True)
-        for line in roots(client, sandbox, args.documents):
-            print(line, flush=True)
     finally:
-        sandbox.close()
         client.close()
 
 
@@ -137,9 +134,16 @@ def sub_models(client: Client, count: int) -> Iterator[Line]:
             yield Line("sub-model", name, f"not in a passage of {2 * half}", wrong, count)
 
 
-def roots(client: Client, sandbox: Sandbox, count: int) -> Iterator[Line]:
+def roots(client: Client, count: int) -> Iterator[Line]:
     """The whole loop, and how often its first turn printed something: a passage or an answer."""
-    rlm = RLM(client, client, sandbox=sandbox)
+    sandbox = open_sandbox()
+    try:
+        yield from _loops(RLM(client, client, sandbox=sandbox), count)
+    finally:
+        sandbox.close()
+
+
+def _loops(rlm: RLM, count: int) -> Iterator[Line]:
     for name in TASKS:
         for chars in ROOT_CHARS:
             right = first = 0
@@ -150,6 +154,9 @@ def roots(client: Client, sandbox: Sandbox, count: int) -> Iterator[Line]:
                 first += any(cell.result.stdout for cell in cells)
             yield Line("root", name, f"{chars} characters", right, count)
             yield Line("root", name, f"{chars} characters: first turn prints", first, count)
+
+
+ROLES = {"reader": readers, "absent": absents, "sub-model": sub_models, "root": roots}
 
 
 if __name__ == "__main__":
