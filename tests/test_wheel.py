@@ -44,6 +44,8 @@ def test_prompts_words_and_model_are_inside(wheel: Path) -> None:
         "rlm/bench/tasks/words.txt",
         "rlm/models/nano/embedded.gguf",
         "rlm/models/nano/embedded.json",
+        "rlm/models/nano/embedded-base.gguf",
+        "rlm/models/nano/embedded-base.json",
     } <= names
 
 
