@@ -540,8 +540,11 @@ def test_ollama_skips_and_says_why(
     result.stdout.fnmatch_lines(["SKIPPED*ollama serve*"])
 
 
-def test_workers_share_one_engine_and_agree_with_one_process(session: Session) -> None:
+def test_workers_share_one_engine_and_agree_with_one_process(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Guards that verdicts do not depend on ``-n``, and that the engine ends with the session."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # set where this suite runs under -n
     session.model = "--rlm-model=embedded"
     session.pytester.makepyfile(
         test_cells="""
