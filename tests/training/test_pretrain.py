@@ -256,6 +256,11 @@ def test_both_ends_start_from_the_trunk(chat: Chat, demos: Sequence[Demo], tmp_p
         for name in (TRUNK, "checkpoint.pt")
     )
     assert 0.55 * 12_000 < trunk < end
+    (tmp_path / TRUNK).unlink()
+    longer = Settings(tokens=16_000, seed=5, decay=0.9)
+    Trainer(tmp_path, chat, demos, longer, stages=stages).run(keep=TRUNK)
+    trunk = torch.load(tmp_path / TRUNK, weights_only=True)["progress"]["tokens"]
+    assert trunk == end  # resumed where the rate falls already: the trunk is what it resumed from
     chat.tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / BASE).mkdir()
     make_demos(tmp_path / BASE / "demos.jsonl", 12, 4, errors=NOISY)

@@ -39,6 +39,9 @@ def main() -> None:
     add("--seed", type=int, default=1, help="seed of everything (default: 1)")
     add("--workers", type=int, default=2, help="processes of one core each (default: 2)")
     args = parser.parse_args()
+    for name in ("tokens", "demos", "base_tokens", "base_demos", "workers"):
+        if getattr(args, name) <= 0:
+            parser.error(f"--{name.replace('_', '-')} must be above 0, not {getattr(args, name)}")
     base = args.out / BASE
     base.mkdir(parents=True, exist_ok=True)
     demos = args.out / "demos.jsonl"

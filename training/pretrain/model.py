@@ -19,7 +19,7 @@ def config() -> Qwen3Config:
 
     Few wide heads and a slow rotary base: at a distance of 4,096 tokens a pair of dimensions tells
     contents apart only where its wavelength is longer. Of the 32 dimensions of a head with base
-    10,000 these are 8, of 64 with base 1,000,000 (Qwen3's own) they are 34.
+    10,000 these are 8, of 64 with base 1,000,000 (Qwen3's own) they are 32.
     """
     return Qwen3Config(
         vocab_size=VOCABULARY,

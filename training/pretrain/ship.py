@@ -28,9 +28,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "out", help="folder of the run")
     parser.add_argument("--to", type=Path, default=MODELS, help="folder to write to")
     args = parser.parse_args()
-    for run, name in ((args.out, "embedded.gguf"), (args.out / BASE, "embedded-base.gguf")):
-        if (run / "checkpoint.pt").exists():
-            print(json.dumps(ship(run, args.out / "tokenizer.json", args.to / name), indent=2))
+    runs = ((args.out, "embedded.gguf"), (args.out / BASE, "embedded-base.gguf"))
+    trained = [(run, name) for run, name in runs if (run / "checkpoint.pt").exists()]
+    if not trained:
+        parser.error(
+            f"there is no checkpoint.pt in {args.out}; run python -m training.pretrain first"
+        )
+    for run, name in trained:
+        print(json.dumps(ship(run, args.out / "tokenizer.json", args.to / name), indent=2))
 
 
 def ship(run: Path, tokens: Path, target: Path) -> dict[str, object]:

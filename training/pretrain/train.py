@@ -107,15 +107,15 @@ class Trainer:
         """Train until the tokens of the settings are spent.
 
         Args:
-            keep: name of a second checkpoint, of where the learning rate begins to fall.
+            keep: name of a second checkpoint, of where the learning rate begins to fall; made at
+                once where a resumed run is past that point and has none.
         """
         before = self.progress.seconds
         started = saved = time.monotonic()
         while self.progress.tokens < self.settings.tokens:
-            level = not self._is_falling()
-            row = self.step()
-            if keep and level and self._is_falling():
+            if keep and self._is_falling() and not (self.folder / keep).exists():
                 self.save(keep)
+            row = self.step()
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step % 10 == 0:
                 self._log(row)
