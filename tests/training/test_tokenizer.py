@@ -106,3 +106,22 @@ def test_greedy_tokens_equal_the_servers(
         expected.append(int(logits.argmax()))
     assert done.completion_ids is not None
     assert list(done.completion_ids) == expected
+
+
+def test_logits_equal_the_servers(
+    served: tuple[LlamaCppClient, torch.nn.Module], tokenizer: Tokenizer
+) -> None:
+    """Not only the best token: the log probabilities of the twenty likeliest, to 0.001."""
+    client, model = served
+    for text in TEXTS:
+        ids = tokenizer.encode(text, add_special_tokens=False).ids[:200]
+        if not ids:
+            continue
+        body = {"prompt": ids, "n_predict": 1, "n_probs": 20, "temperature": 0.0}
+        answer = client._http.post("/completion", {**body, "cache_prompt": False, "stream": False})
+        theirs = answer["completion_probabilities"][0]["top_logprobs"]
+        assert len(theirs) == 20
+        with torch.no_grad():
+            ours = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        for token in theirs:
+            assert token["logprob"] == pytest.approx(ours[token["id"]].item(), abs=1e-3)

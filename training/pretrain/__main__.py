@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="working folder")
     add = parser.add_argument
-    add("--tokens", type=float, default=26e6, help="tokens to train on (default: 26e6)")
+    add("--tokens", type=float, default=28e6, help="tokens to train on (default: 28e6)")
     add("--demos", type=int, default=6000, help="demonstrations to play (default: 6000)")
     add("--base-tokens", type=float, default=2.5e6, help="tokens of the other end (default: 2.5e6)")
     add("--base-demos", type=int, default=2000, help="demonstrations with errors (default: 2000)")

@@ -84,21 +84,37 @@ def recall_row(stream: Stream, chat: Chat, level: Level) -> Row:
     return chat.render(messages)
 
 
+TWINS = 0.6
+"""Share of the strings of `repeat_row` that share their middle with the string before."""
+
+
 def repeat_row(stream: Stream, chat: Chat) -> Row:
     """Strings of random tokens, then the same strings in another order; the first token is given.
 
-    Practice in copying for every token of the vocabulary, those of rare names too.
+    Practice in copying for every token of the vocabulary, those of rare names too. Where strings
+    share a middle, only how they begin tells how they end: so it is with two sentences that say
+    the same of two names, and a copier that looks one or two tokens back takes the wrong value.
     """
-    made = [
-        [stream.between(len(SPECIAL), VOCABULARY - 1) for _ in range(stream.between(3, 8))]
-        for _ in range(stream.between(3, 16))
-    ]
-    ids = [chat.start, *(token for string in made for token in string), chat.end, *chat.opening]
+    made: list[list[int]] = []
+    middle: list[int] = []
+    for _ in range(stream.between(3, 16)):
+        if not made or stream.random() >= TWINS:
+            middle = _random_ids(stream, 0, 5)
+        made.append([*_random_ids(stream, 1, 3), *middle, *_random_ids(stream, 1, 3)])
+    ids = [chat.start]
+    for string in made:
+        ids += [*_random_ids(stream, 0, 2), *string]
+    ids += [chat.end, *chat.opening]
     answers = []
     for string in stream.sample(made, len(made)):
         answers.append(list(range(len(ids) + 1, len(ids) + len(string))))
         ids += string
     return ids, answers
+
+
+def _random_ids(stream: Stream, fewest: int, most: int) -> list[int]:
+    count = stream.between(fewest, most)
+    return [stream.between(len(SPECIAL), VOCABULARY - 1) for _ in range(count)]
 
 
 def page_row(stream: Stream, chat: Chat, level: Level, chars: int) -> Row:

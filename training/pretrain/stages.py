@@ -33,11 +33,13 @@ class Stage:
 
 
 _EASY = Level(word_values=0.2, absent=0.05, value_first=0.0)
-_FIRST = {"recall": 1000, "repeat": 300, "page": 1200, "sub": 500, "demo": 700}
-_LATER = {"recall": 500, "repeat": 200, "page": 2600, "sub": 1000, "demo": 2800}
-_LAST = {"recall": 300, "repeat": 200, "page": 3000, "sub": 1200, "demo": 2400}
+_COPY = {"repeat": 3000, "recall": 600}
+_FIRST = {"recall": 1000, "repeat": 400, "page": 1200, "sub": 500, "demo": 700}
+_LATER = {"recall": 500, "repeat": 300, "page": 2600, "sub": 1000, "demo": 2800}
+_LAST = {"recall": 300, "repeat": 300, "page": 3000, "sub": 1400, "demo": 2400}
 _ALL_LENGTHS = (320, 480, 640, 1000, 1500, 2000, 3000, 4500, 8500, 11000)
 STAGES: tuple[Stage, ...] = (
+    Stage(_EASY, (240, 320, 480), _COPY, ("repeat", 0.85), 2.5e6),
     Stage(_EASY, (240, 320, 480), _FIRST, ("page", 0.75), 6e6),
     Stage(replace(_EASY, word_values=0.1), (320, 480, 640, 1000), _FIRST, ("page", 0.85), 2.5e6),
     Stage(Level(), (320, 640, 1200, 2000), _LATER, ("page", 0.92), 4e6),

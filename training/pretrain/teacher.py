@@ -60,7 +60,7 @@ class Errors:
 
 
 CLEAN = Errors()
-NOISY = Errors(counted=0.65, give_up=0.8, literal=0.15)
+NOISY = Errors(counted=0.9, give_up=0.9, literal=0.15)
 """The teacher of ``embedded/base``. The first error is more frequent than not where it can happen,
 so that greedy decoding makes it too, and so that draws at a temperature find the way around it."""
 
