@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("trajectory", "policy", "blocks", "history", "subcalls", "loop", "vanilla"),
     ("architectures",),
     ("bench",),
-    ("bench.plugin", "cli"),
+    ("bench.plugin", "cli", "doctor"),
 )
 """From the ground up; a module imports from its own layer or from those before it."""
 
@@ -105,8 +105,9 @@ def test_only_clients_know_http() -> None:
 
 
 def test_the_worker_knows_the_standard_library_only() -> None:
-    worker = PACKAGE / "sandbox" / "worker.py"
-    assert roots(worker) - {"__future__"} <= sys.stdlib_module_names
+    for name in ("worker", "lockdown"):
+        known = roots(PACKAGE / "sandbox" / f"{name}.py") - {"__future__", "lockdown"}
+        assert known <= sys.stdlib_module_names
 
 
 def test_nothing_in_the_package_knows_training_or_torch() -> None:

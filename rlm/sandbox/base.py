@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NoReturn, Protocol
 
+from rlm.errors import CallRefused
 from rlm.limits import SandboxLimits
 
 Status = Literal["ok", "final", "error", "timeout", "died"]
@@ -34,7 +35,8 @@ class CellResult:
         stdout_chars: the true length of the output.
         error: the end of the traceback, or what the watchdog did; empty when all went well.
         final: see `Final`; ``None`` unless `status` is ``final``.
-        variables: names the model's code has bound so far, sorted, without the helpers.
+        variables: names the model's code has bound so far, sorted, without the helpers; at most
+            200, none longer than 100 characters.
         rebound: names of helpers or fixed variables that the cell had overwritten.
         seconds: wall time of the cell without the time the host spent serving calls.
         calls: model calls the cell made.
@@ -53,17 +55,21 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What confines the code, as measured.
+    """What confines the code, as measured by a self-test before any of it ran.
 
     Attributes:
         backend: the backend's name.
         confined: the kernel (or an interpreter of its own) keeps the code off files and network.
-        measures: what is in force, such as ``rlimits``, ``scrubbed-env``.
+        measures: what is in force, such as ``rlimits``, ``landlock``, ``seccomp``.
+        refused: what the self-test tried and could not do, such as ``open``, ``socket``.
+        note: what a person should know about it, such as why a weaker measure was chosen.
     """
 
     backend: str
     confined: bool
     measures: tuple[str, ...] = field(default=())
+    refused: tuple[str, ...] = field(default=())
+    note: str = ""
 
 
 class Calls(Protocol):
@@ -84,6 +90,15 @@ class Calls(Protocol):
     def rlm_query(self, context: str, query: str) -> str:
         """The answer of a child loop on `context`."""
         ...
+
+
+class NoCalls:
+    """The `Calls` of a session that has no model: each is refused."""
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise CallRefused("no model listens here")
+
+    llm_query = llm_query_batched = rlm_query = _refuse
 
 
 class Sandbox(Protocol):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-from rlm.errors import CallRefused, RLMError
+from rlm.errors import CallRefused, RLMError, SandboxError
 from rlm.limits import SandboxLimits
 from rlm.prompts import say
 from rlm.sandbox.base import Calls, CellResult, Final, Status
 from rlm.sandbox.child import GRACE_SECONDS, Child, ChildGoneError
-from rlm.sandbox.wire import MAX_CALL_CHARS, Answered, Call, Done, Hello
+from rlm.sandbox.wire import MAX_CALL_CHARS, MAX_TEXTS, Answered, Call, Done, Hello, Unfit, texts_of
 
 _ERROR_CHARS = 2_000
 _STOPPED = say("calls", "failed", reason="the cell was stopped")
-_NOTHING = Done("", 0, "", (), ())
+_NOTHING = Done(0, "", 0, "", (), ())
 
 
 class Desk:
@@ -28,18 +29,25 @@ class Desk:
         self._calls, self._limits = calls, limits
         self.made = 0
 
-    def answer(self, call: Call) -> list[str]:
-        """The answers to one frame.
+    def answer(
+        self, kind: str, texts: Sequence[str], *, count: int = 0, chars: int = 0
+    ) -> list[str]:
+        """The answers to one question.
+
+        Args:
+            kind: the name of a method of `Calls`.
+            texts: its arguments, or empty where the worker saw that they are too long.
+            count: how many there would be.
+            chars: length of the longest.
 
         Raises:
             RLMError: refused, or failed; the text is for the model.
-            ChildGoneError: the frame asks for what does not exist.
+            ChildGoneError: there is no such question.
         """
-        batched = call.kind == "llm_query_batched"
-        count = max(call.count, len(call.texts)) if batched else 1
-        self._check(call, count)
+        count = max(count, len(texts)) if kind == "llm_query_batched" else 1
+        self._check(kind, count, max([chars, *map(len, texts)]))
         self.made += count
-        match call.kind, call.texts:
+        match kind, tuple(texts):
             case "llm_query", (prompt,):
                 return [self._calls.llm_query(prompt)]
             case "llm_query_batched", prompts:
@@ -48,12 +56,12 @@ class Desk:
                 return [self._calls.rlm_query(context, query)]
         raise ChildGoneError(say("died", "protocol"))
 
-    def _check(self, call: Call, count: int) -> None:
+    def _check(self, kind: str, count: int, chars: int) -> None:
         limits = self._limits
-        chars = max([call.chars, *map(len, call.texts)])
-        most = MAX_CALL_CHARS if call.kind == "rlm_query" else limits.prompt_chars
-        if count > limits.batch:
-            raise CallRefused(say("calls", "batch_limit", count=count, limit=limits.batch))
+        batch = min(limits.batch, MAX_TEXTS)
+        most = MAX_CALL_CHARS if kind == "rlm_query" else limits.prompt_chars
+        if count > batch:
+            raise CallRefused(say("calls", "batch_limit", count=count, limit=batch))
         if chars > most:
             raise CallRefused(say("calls", "prompt_limit", length=chars, limit=most))
         if self.made + count > limits.calls:
@@ -84,7 +92,7 @@ class CellRun:
         """
         try:
             self._child.send_cell(code, number)
-            done = self._watch()
+            done = self._watch(number)
             self._child.pause()
             result = self._result(done)
         except ChildGoneError as gone:
@@ -96,7 +104,7 @@ class CellRun:
             raise self._failure
         return result
 
-    def _watch(self) -> Done:
+    def _watch(self, number: int) -> Done:
         while True:
             left = self._deadline - time.monotonic()
             if left <= 0:
@@ -104,13 +112,13 @@ class CellRun:
                 continue
             for message in self._child.receive(left):
                 match message:
-                    case Done():
+                    case Done() if message.number == number:
                         return message
                     case Call():
                         self._serve(message)
                     case Answered(value, source):
                         self._final = self._final or Final(value, source)
-                    case Hello():
+                    case Hello() | Unfit() | Done():
                         self._child.end()
                         raise ChildGoneError(say("died", "protocol"))
 
@@ -128,7 +136,9 @@ class CellRun:
         try:
             if self._interrupted:
                 raise CallRefused(_STOPPED)
-            reply["answers"] = self._desk.answer(call)
+            texts = _texts_of(call)
+            answers = self._desk.answer(call.kind, texts, count=call.count, chars=call.chars)
+            reply["answers"] = answers
         except RLMError as refused:
             reply["error"] = str(refused)
         except ChildGoneError:
@@ -142,14 +152,15 @@ class CellRun:
         self._served += took
         if not self._interrupted:
             self._deadline += took
-        self._child.send_reply(reply)
+        left = max(0.0, self._deadline - time.monotonic())
+        self._child.send_reply(reply, left + GRACE_SECONDS)
 
     def _result(self, done: Done, died: str = "") -> CellResult:
         seconds = self._limits.seconds
         error = died or (f"stopped after {seconds:g} seconds" if self._interrupted else done.error)
         return CellResult(
             status=self._status(error, died),
-            stdout=_clip(done.stdout, self._limits.output_chars),
+            stdout=clip(done.stdout, self._limits.output_chars),
             stdout_chars=max(done.stdout_chars, len(done.stdout)),
             error=error[-_ERROR_CHARS:],
             final=self._final,
@@ -169,7 +180,15 @@ class CellRun:
         return "error" if error else "ok"
 
 
-def _clip(text: str, limit: int) -> str:
+def _texts_of(call: Call) -> tuple[str, ...]:
+    try:
+        return texts_of(call)
+    except SandboxError:
+        raise ChildGoneError(say("died", "protocol")) from None
+
+
+def clip(text: str, limit: int) -> str:
+    """The first and the last half of `limit` characters; `text` itself if it is no longer."""
     if len(text) <= limit:
         return text
     return text[: limit // 2] + text[len(text) - (limit - limit // 2) :]

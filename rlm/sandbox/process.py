@@ -1,17 +1,20 @@
-"""The sandbox that runs cells in a child process of this Python.
+"""The sandboxes that run cells in a child process of this Python, confined by Linux itself.
 
 The context lies in a sealed memfd that every worker maps again, so that a session survives the
-death of its worker (its variables do not). Cells and calls have a socket each. What the child is
-bound by stands in `Isolation.measures`; nothing here keeps code off files or the network yet.
-Until it is locked down, a process that code starts in a session of its own (`start_new_session`,
-``setsid``) is not in the worker's process group and lives on when the sandbox is closed.
+death of its worker (its variables do not). Cells and calls have a socket each. The next worker is
+started while the present one works, so that a new session or a death costs no start of Python.
+What binds the worker (`rlm.sandbox.lockdown`) is tested by it before it runs any cell, and stands
+in `Isolation`.
 """
 
 from __future__ import annotations
 
+import base64
+import logging
 import os
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -20,8 +23,19 @@ from rlm.limits import SandboxLimits
 from rlm.prompts import templates
 from rlm.sandbox.base import Calls, CellResult, Isolation
 from rlm.sandbox.cell import CellRun
-from rlm.sandbox.child import Child
-from rlm.sandbox.wire import MAX_CALL_CHARS
+from rlm.sandbox.child import Child, Launch
+from rlm.sandbox.wire import (
+    FINAL_CHARS,
+    MAX_CALL_CHARS,
+    MAX_TEXTS,
+    VARIABLE_CHARS,
+    VARIABLES,
+    Hello,
+)
+
+_log = logging.getLogger("rlm.sandbox")
+NO_LANDLOCK = "this kernel has no Landlock: cells can open no file at all"
+UNCONFINED = "nothing keeps the model's code off your files and network"
 
 
 @dataclass(slots=True)
@@ -37,17 +51,25 @@ class _Session:
 
 
 class ProcessSandbox:
-    """A `rlm.sandbox.base.Sandbox` in a child process. One thread at a time."""
+    """A `rlm.sandbox.base.Sandbox` in a child process. One thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        backend: its name in `Isolation`.
+        launch: how workers are started; ``Launch("listed")`` becomes ``"closed"`` where the kernel
+            has no Landlock.
+    """
+
+    def __init__(self, backend: str = "process", launch: Launch | None = None) -> None:
+        self._backend, self._launch, self._note = backend, launch or Launch("listed"), ""
         self._session: _Session | None = None
         self._child: Child | None = None
-        self._measures: tuple[str, ...] = ()
+        self._spare: Child | None = None
+        self._isolation = Isolation(backend, confined=False)
 
     @property
     def isolation(self) -> Isolation:
-        """What the worker found in force; no measures before the first `start`."""
-        return Isolation("process", confined=False, measures=self._measures)
+        """What the worker found in force; not confined, and no measures, before `start`."""
+        return self._isolation
 
     def start(
         self,
@@ -60,15 +82,16 @@ class ProcessSandbox:
         """Open a session on `context`, in place of an open one; see `Sandbox.start`."""
         if sys.platform != "linux" or not hasattr(os, "memfd_create"):
             raise SandboxError(
-                f"the process sandbox needs Linux (memfd_create, prctl), and this is "
-                f"{sys.platform}: run under Linux, WSL or a Linux container, or measure "
-                "--rlm-arch vanilla alone"
+                f"the sandbox {self._backend} needs Linux (memfd_create, seccomp), and this is "
+                f"{sys.platform}: use monty (pip install 'rlm-bench[monty]'), or run under WSL or "
+                "in a Linux container"
             )
-        self.close()
+        self._end_session()
+        self._settle()
         data = context.encode("utf-8", "surrogatepass")
         self._session = _Session(_seal(data), len(data), query, calls, limits or SandboxLimits())
         try:
-            self._child = self._spawn(self._session)
+            self._open_child(self._session)
         except BaseException:
             self.close()
             raise
@@ -78,7 +101,7 @@ class ProcessSandbox:
         session = self._session
         if session is None:
             raise SandboxError("no session is open: call start(context, calls) first")
-        child = self._child = self._child or self._spawn(session)
+        child = self._child or self._open_child(session)
         session.cells += 1
         try:
             return CellRun(child, session.calls, session.limits).run(code, session.cells)
@@ -93,7 +116,23 @@ class ProcessSandbox:
             self._session.cells = 0
 
     def close(self) -> None:
-        """End the session and its process. Idempotent."""
+        """End the session, its process and the one that waits. Idempotent."""
+        self._end_session()
+        if self._spare is not None:
+            self._spare.end()
+            self._spare = None
+
+    def _settle(self) -> None:
+        """Say what is chosen, or not to be had, on this machine."""
+        from rlm.sandbox.lockdown import landlock_version
+
+        if self._launch.files == "open":
+            _log.warning("sandbox %s: %s", self._backend, UNCONFINED)
+        if self._launch.files == "listed" and not landlock_version():
+            self._launch, self._note = replace(self._launch, files="closed"), NO_LANDLOCK
+            _log.info("sandbox %s: %s", self._backend, NO_LANDLOCK)
+
+    def _end_session(self) -> None:
         self._end_child()
         if self._session is not None:
             os.close(self._session.context_fd)
@@ -104,21 +143,53 @@ class ProcessSandbox:
             self._child.end()
             self._child = None
 
-    def _spawn(self, session: _Session) -> Child:
+    def _open_child(self, session: _Session) -> Child:
+        """The worker that waited, at work on the session; another one waits from now on."""
+        child, hello = self._greet(session)
+        self._child = child
+        confined = self._launch.files != "open"
+        note = self._note if confined else UNCONFINED
+        measures = (*hello.measures, *child.namespaces)
+        self._isolation = Isolation(self._backend, confined, measures, hello.refused, note)
+        with suppress(SandboxError):  # the machine is full: the session works without one
+            self._spare = Child(self._launch)
+        return child
+
+    def _greet(self, session: _Session) -> tuple[Child, Hello]:
+        setup, spare = self._setup(session), self._spare
+        self._spare = None
+        if spare is not None:
+            with suppress(SandboxError):  # it may have been killed while it waited
+                return spare, spare.open(session.context_fd, setup)
+        child = Child(self._launch)
+        return child, child.open(session.context_fd, setup)
+
+    def _setup(self, session: _Session) -> dict[str, Any]:
+        from rlm.sandbox.seccomp import program
+
         limits = session.limits
-        setup: dict[str, Any] = {
+        match self._launch.files:
+            case "listed":
+                locked = program("open")
+            case "closed":
+                locked = program("no-open")
+            case _:
+                locked = b""
+        return {
             "helpers": files(__package__).joinpath("helpers.py").read_text(encoding="utf-8"),
             "texts": templates("helpers"),
             "query": session.query,
+            "program": base64.b64encode(locked).decode(),
             "memory": limits.memory + 6 * session.context_bytes,
             "seconds": limits.seconds,
             "output_chars": limits.output_chars,
             "prompt_chars": limits.prompt_chars,
             "call_chars": MAX_CALL_CHARS,
+            "call_texts": MAX_TEXTS,
+            "final_chars": FINAL_CHARS,
+            "variables": VARIABLES,
+            "variable_chars": VARIABLE_CHARS,
         }
-        child = Child(session.context_fd, setup)
-        self._measures = child.measures
-        return child
 
 
 def _seal(data: bytes) -> int:

@@ -1,14 +1,17 @@
 """Child side of the process sandbox: runs the cells it is sent and says what they did.
 
-Started as ``python worker.py CELLS CALLS CONTEXT``, three file descriptors: a socket on which cells
-arrive and their results leave, a socket for what the cells ask of the host, and the context.
-It imports the standard library only. Nothing in it is a barrier against the code it runs.
+Its arguments are two file descriptors and a word: a socket on which first the context and then
+cells arrive and their results leave, a socket for what the cells ask of the host, and what to do
+about files (`rlm.sandbox.child.Files`). It imports the standard library only, and `lockdown`, which
+lies beside it. Nothing else in it is a barrier against the code it runs.
 """
 
 from __future__ import annotations
 
+import _socket
+import array
+import base64
 import builtins
-import ctypes
 import io
 import json
 import keyword
@@ -28,10 +31,18 @@ import types
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 1, 38, 39
-ENVIRONMENT = {"LC_CTYPE", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "PYTHONHASHSEED"}
+import lockdown  # type: ignore[import-not-found]
+
+PRELOADED = (
+    *("abc", "ast", "bisect", "calendar", "collections.abc", "contextlib", "copy", "csv"),
+    *("dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools"),
+    *("hashlib", "heapq", "html", "html.parser", "itertools", "math", "operator", "pprint"),
+    *("queue", "random", "statistics", "string", "textwrap", "time", "typing", "unicodedata"),
+    *("urllib.parse", "zlib", "cmath", "concurrent.futures.thread", "encodings.latin_1"),
+    *("graphlib", "pathlib", "pickle", "shlex"),
+)
+"""Modules that code can import where no file can be opened; what they import comes with them."""
 ERROR_CHARS = 600
-FINAL_CHARS = 1_000_000
 
 T = TypeVar("T")
 
@@ -162,7 +173,7 @@ class Host:
 
     def tell_final(self, value: str, source: str) -> None:
         """Record the answer with the host, whatever happens to this process later."""
-        message = {"type": "final", "value": value[:FINAL_CHARS], "source": source}
+        message = {"type": "final", "value": value[: self._setup["final_chars"]], "source": source}
         self._undisturbed(lambda: self._channel.send(message))
 
     def _ask(self, kind: str, texts: list[str]) -> list[str]:
@@ -175,7 +186,7 @@ class Host:
     def _exchange(self, kind: str, texts: list[str]) -> dict[str, Any]:
         self._asked += 1
         longest, total = max(map(len, texts)), sum(map(len, texts)) + len(texts)
-        fits = total <= self._setup["call_chars"]
+        fits = total <= self._setup["call_chars"] and len(texts) <= self._setup["call_texts"]
         if kind != "rlm_query":
             fits = fits and longest <= self._setup["prompt_chars"]
         question = {"type": "call", "id": self._asked, "kind": kind, "count": len(texts)}
@@ -230,10 +241,11 @@ class Session:
         vars(builtins).update(self._builtins)
         return {
             "type": "done",
+            "number": number,
             "stdout": self._tape.kept(),
             "stdout_chars": self._tape.total,
             "error": error,
-            "variables": sorted(self._variables()),
+            "variables": self._names_told(),
             "rebound": sorted(rebound),
         }
 
@@ -277,6 +289,11 @@ class Session:
         fixed = {**public, "context": context, "query": query, "context_len": len(context)}
         fixed.update({"re": re, "json": json})
         return {**fixed, **{f.__name__: f for f in (*mine, *asked)}}
+
+    def _names_told(self) -> list[str]:
+        """Names of the variables; the host takes so many, of such a length."""
+        most, longest = self._setup["variables"], self._setup["variable_chars"]
+        return sorted(name for name in self._variables() if len(name) <= longest)[:most]
 
     def _variables(self) -> dict[str, Any]:
         return {
@@ -360,34 +377,6 @@ def read_context(fd: int) -> str:
     return text
 
 
-def confine(memory: int) -> list[str]:
-    """Bound this process and tie its life to the host's; which measures are in force.
-
-    Args:
-        memory: bytes of address space.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    bounds = {
-        resource.RLIMIT_AS: memory,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_CORE: 0,
-    }
-    for kind, most in bounds.items():
-        hard = resource.getrlimit(kind)[1]
-        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (bound, bound))
-    in_force = {
-        "child-process": True,
-        "rlimits": all(0 <= resource.getrlimit(k)[1] <= most for k, most in bounds.items()),
-        "no-new-privs": libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1,
-        "scrubbed-env": set(os.environ) <= ENVIRONMENT,
-    }
-    return [name for name, holds in in_force.items() if holds]
-
-
 def _limit_cpu(seconds: float) -> None:
     """A second line behind the host's clock: twice the wall time of this cell, and a little."""
     used = sum(os.times()[:2])
@@ -395,21 +384,39 @@ def _limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(min(used + 2 * seconds, 1e9)) + 2, hard))
 
 
+def receive_context(fd: int) -> int:
+    """The descriptor that the host sends first, with one byte (unix(7), SCM_RIGHTS)."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+    try:
+        byte, messages, _, _ = sock.recvmsg(1, _socket.CMSG_LEN(4))
+    finally:
+        sock.detach()
+    if not byte:
+        os._exit(0)
+    ((_, _, data),) = messages
+    return array.array("i", data[:4])[0]
+
+
 def main() -> None:
     """Set up from the first frame, then run cells until the host goes away."""
-    cells, calls, context_fd = (int(text) for text in sys.argv[1:4])
+    cells, calls, files = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     channel, gate = Channel(cells), Gate()
     gate.arm()
+    if files == "closed":
+        for name in PRELOADED:
+            __import__(name)
+    context_fd = receive_context(cells)
     setup = channel.receive()
     context = read_context(context_fd)
-    measures = confine(setup["memory"])
+    program = base64.b64decode(setup["program"])
+    try:
+        measures, refused = lockdown.lock(setup["memory"], program, landlock=files == "listed")
+    except (lockdown.LockdownError, OSError) as problem:
+        channel.send({"type": "unfit", "reason": str(problem)})
+        return
     session = Session(context, Host(Channel(calls), gate, setup), gate, setup)
-    channel.send({"type": "hello", "measures": measures})
+    channel.send({"type": "hello", "measures": measures, "refused": refused})
     while True:
         cell = channel.receive()
         gate.arm()
         channel.send(session.run(cell["code"], cell["number"]))
-
-
-if __name__ == "__main__":
-    main()

@@ -588,7 +588,7 @@ def test_sandbox_that_does_not_start_leaves_an_empty_trajectory(
 ) -> None:
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(SandboxError) as raised:
-        RLM(Scripted([])).completion(SHORT, QUERY)
+        RLM(Scripted([]), sandbox="process").completion(SHORT, QUERY)
     assert raised.value.trajectory == Trajectory(prompts.VERSION)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -38,9 +40,17 @@ def echo() -> Echo:
     return Echo()
 
 
+@pytest.fixture(params=["process", "no-open", "bwrap"])
+def backend(request: pytest.FixtureRequest) -> str:
+    required = "bwrap" in os.environ.get("RLM_REQUIRE", "").split(",")
+    if request.param == "bwrap" and not shutil.which("bwrap") and not required:
+        pytest.skip("there is no bwrap; install bubblewrap")
+    return str(request.param)
+
+
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    sandbox = open_sandbox()
+def sandbox(backend: str) -> Iterator[Sandbox]:
+    sandbox = open_sandbox(backend)
     yield sandbox
     sandbox.close()
 

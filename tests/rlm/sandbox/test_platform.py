@@ -14,7 +14,8 @@ for module, name in ((os, "memfd_create"), (os, "killpg"), (select, "poll"), (si
     delattr(module, name)
 sys.platform = "win32"
 import rlm.sandbox
-sandbox = rlm.sandbox.open_sandbox()
+print(rlm.sandbox.default_backend())
+sandbox = rlm.sandbox.open_sandbox("process")
 try:
     sandbox.start("text", None)
 except rlm.errors.SandboxError as problem:
@@ -31,6 +32,6 @@ def test_another_system_is_told_at_start():
     )
     assert done.stderr == ""
     assert done.stdout == (
-        "the process sandbox needs Linux (memfd_create, prctl), and this is win32: run under "
-        "Linux, WSL or a Linux container, or measure --rlm-arch vanilla alone\n"
+        "monty\nthe sandbox process needs Linux (memfd_create, seccomp), and this is win32: use "
+        "monty (pip install 'rlm-bench[monty]'), or run under WSL or in a Linux container\n"
     )

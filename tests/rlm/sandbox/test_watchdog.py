@@ -56,7 +56,6 @@ def test_a_cell_that_cannot_be_stopped_is_killed(start, code):
     [
         ("import os; os._exit(3)", "exit status 3"),
         ("import ctypes; ctypes.string_at(0)", "killed by signal 11"),
-        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9"),
     ],
 )
 def test_a_worker_that_dies_is_started_again(run, code, reason):
@@ -84,9 +83,8 @@ def test_a_worker_that_speaks_out_of_turn_is_ended(start, code):
     assert run("print(1)").stdout == "1\n"
 
 
-def test_a_worker_killed_between_cells(run):
-    pid = int(run("import os; print(os.getpid())").stdout)
-    os.kill(pid, signal.SIGKILL)
+def test_a_worker_killed_between_cells(run, sandbox):
+    os.kill(sandbox._child._pid, signal.SIGKILL)
     assert run("print(1)").error == "killed by signal 9"
     assert run("print(1)").stdout == "1\n"
 
@@ -117,10 +115,9 @@ def test_the_context_is_sealed():
 def test_limits_that_the_kernel_holds(run):
     result = run(
         "import resource as r\n"
-        "print([r.getrlimit(k) for k in (r.RLIMIT_FSIZE, r.RLIMIT_NOFILE, r.RLIMIT_CORE)])\n"
-        "print([l.split()[1] for l in open('/proc/self/status') if l.startswith('NoNewPrivs')])"
+        "print([r.getrlimit(k) for k in (r.RLIMIT_FSIZE, r.RLIMIT_NOFILE, r.RLIMIT_CORE)])"
     )
-    assert result.stdout == "[(0, 0), (64, 64), (0, 0)]\n['1']\n"
+    assert result.stdout == "[(0, 0), (64, 64), (0, 0)]\n"
 
 
 def test_nothing_of_the_host_s_environment_is_there(run, monkeypatch):
@@ -130,18 +127,6 @@ def test_nothing_of_the_host_s_environment_is_there(run, monkeypatch):
         "import os, sys\nprint('SECRET_TOKEN' in os.environ, os.getcwd(), sys.path[0][-4:])"
     )
     assert result.stdout.startswith("False / ")
-
-
-def test_isolation_says_what_is_in_force(sandbox, echo):
-    assert sandbox.isolation.measures == ()
-    sandbox.start("text", echo)
-    assert (sandbox.isolation.backend, sandbox.isolation.confined) == ("process", False)
-    assert sandbox.isolation.measures == (
-        "child-process",
-        "rlimits",
-        "no-new-privs",
-        "scrubbed-env",
-    )
 
 
 def test_a_thread_left_behind_stands_still_between_cells(run):
@@ -165,11 +150,14 @@ def test_a_thread_left_behind_makes_no_late_call(run, echo):
     assert run("time.sleep(0.2)\nprint(llm_query('mine'))").stdout == "<mine>\n"
 
 
-def test_a_forked_child_ends_with_the_session(run, sandbox):
+def test_a_forked_child_ends_with_the_session(echo, caplog):
     code = "import os, time\npid = os.fork()\nif not pid: time.sleep(60)\nprint(pid)"
-    pid = int(run(code).stdout)
+    sandbox = open_sandbox("unconfined")
+    sandbox.start("text", echo)
+    pid = int(sandbox.run(code).stdout)
     sandbox.close()
     assert gone(pid)
+    assert "NOTHING" in caplog.text.upper()
 
 
 def gone(pid: int) -> bool:

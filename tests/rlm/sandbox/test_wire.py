@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm.errors import SandboxError
-from rlm.sandbox.wire import Answered, Frames, decode, frame
+from rlm.sandbox.wire import (
+    FINAL_CHARS,
+    MAX_TEXTS,
+    VARIABLE_CHARS,
+    VARIABLES,
+    Answered,
+    Call,
+    Done,
+    Frames,
+    decode,
+    frame,
+    texts_of,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters()),
@@ -42,24 +54,73 @@ def test_a_frame_at_the_maximum_passes():
     assert Frames(maximum=2).feed(b"\0\0\0\x02{}") == [b"{}"]
 
 
+FINAL = b'{"type":"final","value":"7","source":"FINAL"}'
+DONE = (
+    b'{"type":"done","number":1,"stdout":"","stdout_chars":0,"error":"","variables":%s,'
+    b'"rebound":[]}'
+)
+
+
 def test_known_messages_are_decoded():
-    body = b'{"type":"final","value":"7","source":"FINAL"}'
-    assert decode(body) == Answered("7", "FINAL")
+    assert decode(FINAL, "calls") == Answered("7", "FINAL")
+    assert decode(DONE % b'["x"]', "cells") == Done(1, "", 0, "", ("x",), ())
 
 
+@pytest.mark.parametrize("channel", ["cells", "calls"])
 @pytest.mark.parametrize(
     "body",
     [
         b"",
         b"[]",
         b"\xff",
+        b'{"a":' * 10**5,
         b'{"type":"nonsense"}',
         b'{"type":"final","value":7,"source":"FINAL"}',
         b'{"type":"final","value":"7","source":"ELSE"}',
         b'{"type":"final","value":"\\ud800","source":"FINAL"}',
-        b'{"type":"done","stdout":"","stdout_chars":-1,"error":"","variables":[],"rebound":[]}',
+        b'{"type":"final","value":"' + b"x" * (FINAL_CHARS + 1) + b'","source":"FINAL"}',
+        DONE.replace(b'"stdout_chars":0', b'"stdout_chars":-1') % b"[]",
+        DONE % (b'["' + b"v" * (VARIABLE_CHARS + 1) + b'"]'),
+        DONE % json.dumps(["v"] * (VARIABLES + 1)).encode(),
     ],
 )
-def test_anything_else_is_refused(body):
+def test_anything_else_is_refused(body, channel):
     with pytest.raises(SandboxError, match="the worker sent no message"):
-        decode(body)
+        decode(body, channel)
+
+
+def test_a_message_on_the_other_channel_is_refused():
+    for body, channel in ((FINAL, "cells"), (DONE % b"[]", "calls")):
+        with pytest.raises(SandboxError, match="the worker sent no message"):
+            decode(body, channel)
+
+
+TOO_MANY = json.dumps([""] * (MAX_TEXTS + 1)).encode()
+
+
+def call(texts: bytes) -> Call:
+    head = b'{"type":"call","id":1,"kind":"llm_query","count":1,"chars":1,"texts":'
+    return decode(head + texts + b"}", "calls")
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]))), st.booleans(), st.integers(0, 2)
+)
+def test_texts_are_what_was_sent(texts, ascii_only, spaces):
+    body = json.dumps(texts, ensure_ascii=ascii_only, indent=spaces or None)
+    assert texts_of(call(body.encode())) == tuple(texts)
+
+
+def test_a_frame_full_of_spaces_is_read_at_once():
+    """Guards the host's time: a loop over each of them would take seconds."""
+    body = b"[" + b" " * 10**7 + b'"x"' + b" " * 10**6 + b"]"
+    assert texts_of(call(body)) == ("x",)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [b"7", b'"x"', b"{}", b"[7]", b"[[]]", b'["a", 7]', b'[{"a": "]"}]', TOO_MANY],
+)
+def test_anything_but_a_list_of_texts_is_refused(texts):
+    with pytest.raises(SandboxError, match="the worker sent no texts"):
+        texts_of(call(texts))
