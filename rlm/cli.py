@@ -7,17 +7,29 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rlm.clients import FORMS, connect
-from rlm.errors import RLMError, UsageError
-from rlm.loop import RLM
-from rlm.trajectory import Answer, Turn
-from rlm.vanilla import Vanilla
+try:
+    from rlm.clients import FORMS, connect
+    from rlm.errors import RLMError, UsageError
+    from rlm.loop import RLM
+    from rlm.sandbox import BACKENDS, default_backend
+    from rlm.trajectory import Answer, Turn
+    from rlm.vanilla import Vanilla
+except ImportError:  # the distribution `rlms` writes files of its own over some of these
+    from rlm.doctor import clash
+
+    found = clash()[0]
+    if found.status == "ok":
+        raise
+    sys.exit(f"rlm: {found.text}; {found.remedy}")
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from rlm.doctor import Finding
 
 _ASK: Final = """\
 Ask a question about a text file of any length. The model searches the text by writing code, which
@@ -30,6 +42,38 @@ examples:
   pdftotext paper.pdf - | rlm ask - "Which learning rate was best?" --model ollama/qwen3.5:2b
       a PDF from stdin, with a model of a running Ollama server
 """
+
+_DOCTOR: Final = """\
+Show what this machine offers, and the remedy for each thing it lacks: the sandboxes that can run a
+model's code (each is started once), the model that comes with this package (a short call is made),
+an Ollama server, the extras, processor and memory. Nothing is changed, and nothing leaves this
+machine but three questions to the Ollama server, if OLLAMA_HOST names one elsewhere."""
+
+_DOCTOR_MORE: Final = """\
+what the words mean:
+  ok       it is there and works
+  note     good to know
+  missing  it can be added; the line with -> says how
+  problem  it is there and does not work
+
+exit status: 0 if a confined sandbox and the embedded model work, so that this machine can do the
+main job; else 1. All that this job does not need (Ollama, a GPU, the extras) may be missing.
+
+examples:
+  rlm doctor
+  rlm doctor --json --quick
+      for a script or a bug report; does not start the model
+"""
+
+_GROUPS: Final = {
+    "package": "package",
+    "machine": "machine",
+    "sandbox": "sandbox for the model's code",
+    "embedded": "embedded model",
+    "ollama": "Ollama (optional)",
+    "extras": "extras (optional)",
+}
+_STYLES: Final = {"ok": "green", "note": "cyan", "missing": "yellow", "problem": "bold red"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,9 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rlm",
         description="Recursive Language Models: answers from texts longer than any window.",
-        epilog="rlm ask --help shows how to ask.",
+        epilog="rlm ask --help shows how to ask; rlm doctor shows what this machine can do.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_ask(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     ask = commands.add_parser(
         "ask",
         help="ask a question about a text file",
@@ -78,10 +128,28 @@ def _parser() -> argparse.ArgumentParser:
         help="system prompt (default: auto, which is compact for embedded models, else full)",
     )
     add("--max-iterations", type=int, default=20, metavar="N", help="most turns (default: 20)")
+    add(
+        "--sandbox",
+        choices=("auto", *BACKENDS),
+        default="auto",
+        help=f"what confines the model's code (default: auto, which is {default_backend()} here)",
+    )
     add("--vanilla", action="store_true", help="put the whole text into one prompt instead")
     add("--verbose", action="store_true", help="show each turn's code and what it printed")
     add("--json", action="store_true", help="print the answer with everything that led to it")
-    return parser
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="show what this machine offers, and how to get what it lacks",
+        description=_DOCTOR,
+        epilog=_DOCTOR_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument("--quick", action="store_true", help="do not start the embedded model")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def _ask(args: argparse.Namespace) -> int:
@@ -99,6 +167,7 @@ def _ask(args: argparse.Namespace) -> int:
                 client,
                 prompt=args.prompt,
                 max_iterations=args.max_iterations,
+                sandbox=args.sandbox,
                 on_turn=_watcher(verbose=args.verbose),
             )
             answer = loop.completion(document, args.question)
@@ -193,6 +262,51 @@ def _summary(answer: Answer) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from rlm.doctor import blockers, examine
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    findings: list[Finding] = []
+    for group in examine(quick=args.quick):
+        findings += group
+        if not args.json:
+            _show_group(console, group)
+    blocking = blockers(findings)
+    if args.json:
+        rows = [asdict(finding) for finding in findings]
+        print(json.dumps({"ready": not blocking, "findings": rows}, indent=2))
+    elif blocking:
+        console.print(f"not ready: see {', '.join(blocking)}", style="bold red")
+    else:
+        console.print("ready: code is confined, and the embedded model works", style="bold green")
+    return 1 if blocking else 0
+
+
+def _show_group(console: Console, group: Sequence[Finding]) -> None:
+    """One line for each finding, and one below it for its remedy."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(_GROUPS[group[0].name.partition("/")[0]], style="bold")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for width in (9, 10):
+        grid.add_column(min_width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for finding in group:
+        told = Text(_one_line(finding.text))
+        if finding.remedy:
+            told.append(f"\n-> {_one_line(finding.remedy)}", style="bold")
+        status = Text(f"  {finding.status}", style=_STYLES[finding.status])
+        grid.add_row(status, finding.name.partition("/")[2], told)
+    console.print(grid)
+
+
+def _one_line(text: str) -> str:
+    return _shown(" ".join(text.split()), terminal=True)
 
 
 if __name__ == "__main__":

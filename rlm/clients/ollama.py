@@ -6,6 +6,7 @@ import ipaddress
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rlm.clients._batch import in_order
@@ -144,6 +145,54 @@ class OllamaClient:
         names = {self.name.lower(), f"{self.name}:latest".lower()}
         listed = self._http.get(path).get("models") or []
         return next((entry for entry in listed if entry.get("name", "").lower() in names), {})
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What an Ollama server has.
+
+    Attributes:
+        url: its address.
+        version: such as ``0.30.12``.
+        pulled: names of the models on its disk.
+        loaded: those in memory, each with its live window in tokens (``None``: it does not say).
+    """
+
+    url: str
+    version: str
+    pulled: tuple[str, ...]
+    loaded: tuple[tuple[str, int | None], ...]
+
+
+def survey(url: str, *, seconds: float) -> Survey:
+    """Ask a server what it has; loads nothing.
+
+    Args:
+        url: see `base_url`.
+        seconds: longest wait for a byte of an answer.
+
+    Raises:
+        ServerUnreachable: nothing answers.
+        ClientError: something answers, but not as Ollama does.
+    """
+    from rlm.clients._http import Http
+
+    http = Http(url, absent="start one with `ollama serve`", seconds=seconds, waits=())
+    try:
+        version = http.get("/api/version")
+        tags, ps = http.get("/api/tags"), http.get("/api/ps")
+        return Survey(
+            url=url,
+            version=str(version["version"]),
+            pulled=tuple(str(entry["name"]) for entry in tags["models"] or ()),
+            loaded=tuple(
+                (str(entry["name"]), entry.get("context_length")) for entry in ps["models"] or ()
+            ),
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ProtocolError(f"{url} answers, but not as Ollama does") from error
+    finally:
+        http.close()
 
 
 def base_url(host: str) -> str:
