@@ -83,6 +83,12 @@ VALUES: Final = (
 CHOICES: Final = (
     ("length-unit", ("tokens", "chars"), "What lengths count; a token is four characters"),
     ("prompt", ("auto", "full", "compact"), "System prompt; auto is compact for embedded models"),
+    (
+        "sandbox",
+        ("auto", "process", "no-open", "bwrap", "monty", "unconfined"),
+        "What confines the model's code (rlm doctor says what this machine has); auto is process "
+        "on Linux, else monty",
+    ),
     ("split", ("eval", "train"), "Whose names, values and wordings the documents use"),
 )
 
@@ -159,6 +165,7 @@ class Bench:
             prompt=given.rlm_prompt,
             seed=given.rlm_seed,
             split=given.rlm_split,
+            sandbox=given.rlm_sandbox,
             run=given.rlm_run,
             rerun=given.rlm_rerun,
             root=self.config.invocation_params.dir,
@@ -297,11 +304,11 @@ def rlm_ollama(pytestconfig: pytest.Config) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def rlm_sandbox() -> Iterator[Sandbox]:
+def rlm_sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
     """A sandbox without a session; `start` opens one, and the next `start` replaces it."""
     from rlm.sandbox import open_sandbox
 
-    with closing(open_sandbox()) as opened:
+    with closing(open_sandbox(pytestconfig.option.rlm_sandbox)) as opened:
         yield opened
 
 

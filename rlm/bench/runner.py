@@ -26,7 +26,7 @@ from rlm.errors import BudgetExceeded, CallTimeout, PromptTooLong, RecordError, 
 from rlm.limits import SandboxLimits
 from rlm.loop import ROOT_OPTIONS, SUB_OPTIONS, Prompt
 from rlm.policy import Policy
-from rlm.sandbox.base import Sandbox
+from rlm.sandbox import Sandbox, default_backend
 from rlm.trajectory import Answer, Trajectory
 from rlm.vanilla import VANILLA_OPTIONS
 
@@ -48,6 +48,7 @@ class Settings:
         prompt: which system prompt the loop uses.
         seed: of the suite.
         split: whose entities, values and wordings the documents use.
+        sandbox: the backend in which a model's code runs.
         environment: ``host``, ``versions`` and ``git`` of the record.
     """
 
@@ -57,6 +58,7 @@ class Settings:
     prompt: Prompt = "auto"
     seed: int = 0
     split: Split = "eval"
+    sandbox: str = field(default_factory=default_backend)
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -127,7 +129,7 @@ def blank(cell: Cell, settings: Settings) -> Record:
         split=settings.split,
         verdict="crashed",
         model=model,
-        limits=_limits(),
+        limits=_limits(cell.architecture, settings.sandbox),
         **settings.environment,
     )
     return replace(record, key=record.bare_key)
@@ -221,6 +223,7 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         if (r.seed, r.split) == (settings.seed, settings.split)
         and r.model == model_of(info, r.architecture, settings)
         and r.versions.get("python", "").startswith(_python(r.architecture))
+        and r.limits.get("backend", settings.sandbox) == settings.sandbox
     )
 
 
@@ -344,9 +347,11 @@ def _key(record: Record, doc: Doc, model: Model) -> str:
     )
 
 
-def _limits() -> dict[str, Any]:
-    loop = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
-    return loop | {"sandbox": asdict(SandboxLimits())}
+def _limits(architecture: str, backend: str) -> dict[str, Any]:
+    """What bounds a cell; the sandbox's backend too where code runs, whose errors differ."""
+    limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
+    limits["sandbox"] = asdict(SandboxLimits())
+    return limits if architecture == "vanilla" else limits | {"backend": backend}
 
 
 def _sampling(architecture: str) -> dict[str, dict[str, Any]]:

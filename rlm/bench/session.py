@@ -17,9 +17,9 @@ from rlm.bench.runner import Settings
 from rlm.bench.tasks.base import Split
 from rlm.clients.base import Client, ModelInfo
 from rlm.clients.llamacpp import EngineAddress
-from rlm.errors import ClientError, ModelNotFound, UsageError
+from rlm.errors import ClientError, ModelNotFound, SandboxError, UsageError
 from rlm.loop import Prompt
-from rlm.sandbox import open_sandbox
+from rlm.sandbox import Isolation, NoCalls, default_backend, open_sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Options:
         run: name or folder of the run; ``None`` makes a new one.
         rerun: verdicts that run again when a run is continued.
         root: where ``runs/`` lies.
+        sandbox: a backend's name, or ``auto``.
         clients: how many clients will share an engine.
     """
 
@@ -46,7 +47,13 @@ class Options:
     run: str | None = None
     rerun: Sequence[str] = ("error", "crashed")
     root: Path = Path()
+    sandbox: str = "auto"
     clients: int = 1
+
+    @property
+    def backend(self) -> str:
+        """The sandbox's backend, ``auto`` resolved."""
+        return default_backend() if self.sandbox == "auto" else self.sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ def settings(options: Options, start: Start) -> Settings:
         prompt=options.prompt,
         seed=options.seed,
         split=options.split,
+        sandbox=options.backend,
         environment=start.environment,
     )
 
@@ -100,9 +108,10 @@ class Session:
         start: see `Start`.
         info: the model, ``None`` if it could not be asked.
         problem: why not.
+        isolation: what confines the code, measured; ``None`` if no cell runs any.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: there is no such model, or the sandbox does not hold on this machine.
         RecordError: the run folder cannot be used, or belongs to another model or session.
     """
 
@@ -116,6 +125,7 @@ class Session:
             engine = self._ask_model()
             self.store = Store(records.folder(options.run or records.new_name(), options.root))
             self._open.callback(self.store.close)
+            self.isolation = self._try_sandbox()
             if self.info is not None:
                 self.store.refuse_other_model(self.info.digest)
             self.start = self._begin(engine)
@@ -153,6 +163,17 @@ class Session:
             return None
         return address
 
+    def _try_sandbox(self) -> Isolation | None:
+        """Start a session in the sandbox, so that its self-test says what is in force."""
+        if all(cell.architecture == "vanilla" for cell in self.cells):
+            return None
+        try:
+            with closing(open_sandbox(self.options.backend)) as sandbox:
+                sandbox.start("", NoCalls())
+                return sandbox.isolation
+        except SandboxError as error:
+            raise UsageError(f"--rlm-sandbox {self.options.backend}: {error}") from error
+
     def _begin(self, engine: dict[str, str] | None) -> Start:
         start = Start(
             run=str(self.store.path.absolute()),
@@ -178,14 +199,12 @@ class Session:
 
     def lines(self) -> list[str]:
         """What to tell a person before the first cell."""
-        isolation = open_sandbox().isolation
-        confined = "confined" if isolation.confined else "not confined by the kernel"
         held = {k: r for k, r in self.store.records.items() if k in self.start.done}
         there = runner.places(held.values(), self.settings, self.info)
         done = sum(cell in there for cell in self.cells)
         lines = [
             f"model: {self._model()}",
-            f"sandbox: {isolation.backend}, {confined}",
+            f"sandbox: {_shown(self.isolation)}",
             f"run: {self.place}: {done} done, {len(self.cells) - done} to do",
         ]
         if self.store.repaired:
@@ -223,3 +242,12 @@ class Session:
     def close(self) -> None:
         """Close the file and stop the engine. Idempotent."""
         self._open.close()
+
+
+def _shown(isolation: Isolation | None) -> str:
+    if isolation is None:
+        return "not needed"
+    if not isolation.confined:
+        return f"{isolation.backend}, NOT confined: {isolation.note}"
+    tried = f"self-test: {len(isolation.refused)} ways out tried, all refused"
+    return "; ".join(filter(None, (f"{isolation.backend}, confined", tried, isolation.note)))

@@ -119,6 +119,33 @@ def test_cells_become_verdicts_and_records(session: Session, workers: tuple[str,
     assert found["8192-vanilla"].model.window == 4096
 
 
+def test_the_sandbox_is_chosen_measured_and_kept(session: Session) -> None:
+    only_loops = (*FEW, "--rlm-lengths=1k", "--rlm-arch=rlm")
+    result = session.run(*only_loops, "--rlm-run=a", "--rlm-sandbox=no-open")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["sandbox: no-open, confined; self-test: 9 ways out tried, all re*"]
+    )
+    (record,) = session.load("a").values()
+    assert record.limits["backend"] == "no-open"
+    assert record.isolation["backend"] == "no-open"
+    assert record.isolation["confined"]
+    assert len(record.isolation["refused"]) == 9
+    again = session.run(*only_loops, "--rlm-run=a", "--rlm-sandbox=process")
+    again.stdout.fnmatch_lines(["run: runs/a: 0 done, 1 to do"])
+    (record,) = session.load("a").values()
+    assert record.limits["backend"] == "process"
+
+
+def test_a_sandbox_that_does_not_hold_ends_the_run_before_it_begins(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(session.path))
+    result = session.run(*FEW, "--rlm-run=a", "--rlm-sandbox=bwrap")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--rlm-sandbox bwrap: there is no program bwrap: install it*"])
+
+
 def test_a_record_says_what_was_run(session: Session) -> None:
     session.run(*FEW, "--rlm-run=a")
     folder = session.path / "runs" / "a"

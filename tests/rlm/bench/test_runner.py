@@ -84,7 +84,10 @@ def test_a_done_cell_does_not_run(settings, client, sandbox):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"split": "train"}, {"prompt": "compact"}, {"num_ctx": 4096}],
+    [
+        *({"seed": 1}, {"split": "train"}, {"prompt": "compact"}, {"num_ctx": 4096}),
+        {"sandbox": "bwrap"},
+    ],
     ids=lambda c: next(iter(c)),
 )
 def test_what_changes_a_result_changes_the_key(settings, client, sandbox, change):
