@@ -48,6 +48,7 @@ from rlm.prompts import say, templates
 from rlm.sandbox.base import Calls, CellResult, Final, Isolation, Status
 from rlm.sandbox.cell import Desk, clip
 from rlm.sandbox.child import GRACE_SECONDS, ChildGoneError
+from rlm.sandbox.dialect import translate
 from rlm.sandbox.wire import FINAL_CHARS, VARIABLE_CHARS, VARIABLES
 
 _ERROR_CHARS = 600
@@ -204,7 +205,7 @@ class _Worker:
         self.cells[self._fed] = number
         words = {*self.names, *re.findall(_SEARCHED, code)}.difference(keyword.kwlist)
         names = sorted(word for word in words if not word.startswith(("__", "_rlm")))
-        return self.feed(code, {"_rlm_names": names}, tape)
+        return self.feed(translate(code), {"_rlm_names": names}, tape)
 
     def run(self, code: str, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run code of ours to its end; its value. Raises MontyError."""

@@ -1,4 +1,4 @@
-"""Run as root, the core of the suite runs once more as nobody, who has nothing to drop."""
+"""Run as root, the suite runs once more as nobody, who has nothing to drop; its core each time."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def as_nobody(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(home),
+            "HYPOTHESIS_STORAGE_DIRECTORY": f"{home}/hypothesis",
             "PYTHONPATH": f"{FOLDER.parents[3]}:{packages}",
             "PYTHONDONTWRITEBYTECODE": "1",
         },
@@ -60,6 +61,14 @@ def python_for_nobody(home: Path) -> str:
         except OSError:
             continue
     pytest.skip(f"nobody may run neither {sys.executable} nor a /usr/bin/python{version}")
+
+
+@pytest.mark.slow
+def test_the_whole_suite_holds_for_a_user_too(home):
+    options = ("-q", "-p", "no:cacheprovider", f"--basetemp={home}/pytest")
+    result = as_nobody(home, python_for_nobody(home), "-m", "pytest", str(FOLDER.parent), *options)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-1000:]
+    assert " passed" in result.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("module", CORE)
