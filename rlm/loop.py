@@ -28,6 +28,9 @@ newest output too, and in the end all turns. A reply to it that is one call of F
 run, without further calls; what it gives is the answer.
 
 A sub-call is one user message: the prompt.
+
+Without sub-calls (`RLM.recursive` is off) the system prompt is system("repl_full" |
+"repl_compact"), repl.simpler takes the place of root.simpler, and rejections do not occur.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ from typing import Literal, cast
 
 from rlm import prompts
 from rlm.blocks import code_blocks, final_call, last_answer, text_final
-from rlm.clients.base import Client
+from rlm.clients.base import Client, ModelInfo
 from rlm.errors import BudgetExceeded, PromptTooLong, RLMError, UsageError
 from rlm.history import History
 from rlm.limits import Budget, SandboxLimits
@@ -47,7 +50,7 @@ from rlm.messages import Completion, Message, Options
 from rlm.policy import Policy, feedback
 from rlm.prompts import say
 from rlm.sandbox import Sandbox, open_sandbox
-from rlm.subcalls import SubCalls, chat_within
+from rlm.subcalls import NoSubCalls, SubCalls, chat_within
 from rlm.trajectory import (
     Answer,
     Call,
@@ -60,6 +63,7 @@ from rlm.trajectory import (
 )
 
 Prompt = Literal["auto", "full", "compact"]
+PromptName = Literal["full", "compact", "repl_full", "repl_compact"]
 _Outcome = tuple[str, EndedBy]
 
 ROOT_OPTIONS = Options(max_tokens=512)
@@ -81,6 +85,8 @@ class RLM:
         sub_client: the model that code asks; the same as the root unless given.
         max_iterations: root turns before the last call.
         max_depth: 1; loops within loops are not available.
+        recursive: whether code may ask the sub-model. If not, the system prompt does not offer
+            it, calls are refused inside the code, and a FINAL needs none before it.
         prompt: which system prompt; ``auto`` is compact for embedded models, else full.
         budget: what one completion may spend. A function makes a new one for each completion; a
             `Budget` itself is shared by all of them.
@@ -104,6 +110,7 @@ class RLM:
         *,
         max_iterations: int = 20,
         max_depth: int = 1,
+        recursive: bool = True,
         prompt: Prompt = "auto",
         budget: Budget | Callable[[], Budget] | None = None,
         limits: SandboxLimits | None = None,
@@ -125,6 +132,7 @@ class RLM:
         self.root_client = root_client
         self.sub_client = sub_client or root_client
         self.max_iterations, self.concurrency = max_iterations, concurrency
+        self.recursive = recursive
         self.prompt, self.budget, self.sandbox = prompt, budget, sandbox
         self.limits = limits or SandboxLimits()
         self.root_options = root_options or ROOT_OPTIONS
@@ -152,10 +160,8 @@ class RLM:
 
     def system_prompt(self) -> str:
         """The system prompt that the root model is given."""
-        if self.prompt != "auto":
-            return prompts.system(self.prompt)
-        embedded = self.root_client.info().spec.startswith("embedded")
-        return prompts.system("compact" if embedded else "full")
+        info = self.root_client.info()
+        return prompts.system(prompt_name(self.prompt, info, recursive=self.recursive))
 
     def new_budget(self) -> Budget:
         """The budget of one completion."""
@@ -192,7 +198,8 @@ class _Run:
     def answer(self) -> Answer:
         """Run the loop to its end."""
         try:
-            self.sandbox.start(self.context, self.sub, query=self.query, limits=self.rlm.limits)
+            calls = self.sub if self.rlm.recursive else NoSubCalls()
+            self.sandbox.start(self.context, calls, query=self.query, limits=self.rlm.limits)
             text, ended_by = self._loop()
         except RLMError as error:
             error.trajectory = self._trajectory()
@@ -271,6 +278,8 @@ class _Run:
         return tuple(cells)
 
     def _rejection(self, number: int) -> str:
+        if not self.rlm.recursive:
+            return ""
         return self.rlm.policy.rejection(
             turn=number,
             chars=len(self.context),
@@ -291,7 +300,7 @@ class _Run:
             self.statuses, new=len(cells), just_told=self.told_simpler
         )
         if self.told_simpler:
-            notes.append(say("root", "simpler"))
+            notes.append(say("root" if self.rlm.recursive else "repl", "simpler"))
         return feedback(
             [cell.result for cell in cells],
             limits=self.rlm.limits,
@@ -364,6 +373,15 @@ class _Run:
         self.window = completion.window or self.window
         self.history.count(messages, completion)
         return completion
+
+
+def prompt_name(asked: Prompt, info: ModelInfo, *, recursive: bool = True) -> PromptName:
+    """Which system prompt a root model is given; see `RLM`."""
+    if asked == "auto":
+        asked = "compact" if info.spec.startswith("embedded") else "full"
+    if recursive:
+        return asked
+    return "repl_compact" if asked == "compact" else "repl_full"
 
 
 def _final(reply: str, cells: tuple[Cell, ...]) -> _Outcome | None:

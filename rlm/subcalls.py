@@ -1,9 +1,10 @@
-"""Serves the model calls that code cells make."""
+"""Serves the model calls that code cells make, or refuses them all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 from rlm.clients.base import Client
 from rlm.errors import (
@@ -150,3 +151,12 @@ class SubCalls:
     def _write(self, call: Call | None) -> None:
         if call is not None:
             self._log.append(call)
+
+
+class NoSubCalls:
+    """`rlm.sandbox.base.Calls` of a loop without sub-calls: each is refused, none is made."""
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise CallRefused(say("repl", "refused"))
+
+    llm_query = llm_query_batched = rlm_query = _refuse

@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "limits", "prompts"),
     ("clients", "sandbox"),
-    ("trajectory", "policy", "blocks", "history", "subcalls", "loop", "vanilla"),
+    ("trajectory", "policy", "blocks", "history", "subcalls", "loop", "vanilla", "controls"),
     ("architectures",),
     ("bench",),
     ("bench.plugin", "cli", "doctor"),

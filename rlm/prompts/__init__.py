@@ -2,7 +2,8 @@
 
 The embedded model was trained on these exact bytes, so version 1 never changes: a new wording is a
 new folder beside ``v1`` and comes with a retrained model (see `version_sha256`, which the model
-card repeats and a test compares).
+card repeats and a test compares). Texts of the controls alone (see `rlm.architectures`) stand in a
+folder of their own, with a version of their own.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from importlib.resources import files
 from typing import Final, Literal
 
 VERSION: Final = "v1"
+CONTROLS: Final = "controls1"
+"""Version of what is only seen in the controls; part of the key of their cells."""
 
-System = Literal["full", "compact", "vanilla"]
+System = Literal["full", "compact", "vanilla", "repl_full", "repl_compact"]
 
 
 @cache
 def system(name: System) -> str:
     """The system prompt called `name`, without its final newline."""
-    return _read(f"system_{name}.txt").rstrip("\n")
+    version = CONTROLS if name.startswith("repl_") else VERSION
+    return _read(version, f"system_{name}.txt").rstrip("\n")
 
 
 def say(section: str, name: str, /, **values: object) -> str:
@@ -45,10 +49,10 @@ def templates(section: str) -> dict[str, str]:
 
 
 @cache
-def version_sha256() -> str:
-    """Hash of every file of this version: names and bytes, in name order."""
+def version_sha256(version: str = VERSION) -> str:
+    """Hash of every file of a version: names and bytes, in name order."""
     digest = hashlib.sha256()
-    folder = files(__name__) / VERSION
+    folder = files(__name__) / version
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         digest.update(entry.name.encode() + b"\0" + entry.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -56,8 +60,10 @@ def version_sha256() -> str:
 
 @cache
 def _messages() -> dict[str, dict[str, str]]:
-    return tomllib.loads(_read("messages.toml"))
+    """The tables of both folders; no name stands in both."""
+    frozen, controls = (tomllib.loads(_read(v, "messages.toml")) for v in (VERSION, CONTROLS))
+    return frozen | controls
 
 
-def _read(name: str) -> str:
-    return (files(__name__) / VERSION / name).read_text(encoding="utf-8")
+def _read(version: str, name: str) -> str:
+    return (files(__name__) / version / name).read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import Final
 
 from rich.table import Table
 
+from rlm import architectures
 from rlm.bench.grid import CHARS_PER_TOKEN, Cell, label
 from rlm.bench.report.summary import render
 
@@ -54,8 +55,13 @@ def plan(cells: Sequence[Cell], *, spec: str, window: int | None, width: int, co
 
 def _cost(architecture: str, tokens: int, window: int | None) -> tuple[int, float]:
     """Prompt tokens and seconds of one cell."""
-    if architecture != "vanilla":
+    way = architectures.get(architecture)
+    if way.runs_code:
         return ROUND_TOKENS, CODE_SECONDS
+    if not way.calls:
+        return 0, 0.0
+    if way.reads is not None:
+        tokens = min(tokens, way.reads // CHARS_PER_TOKEN)
     if window is not None and tokens + OVERHEAD_TOKENS > window:
         return 0, 0.1
     return tokens + OVERHEAD_TOKENS, READ_SECONDS

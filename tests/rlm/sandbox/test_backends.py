@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm.bench.plugin import CHOICES
+from rlm.bench.options import CHOICES
 from rlm.errors import SandboxError, UsageError
 from rlm.sandbox import BACKENDS, NoCalls, bwrap, open_sandbox, seccomp
 from rlm.sandbox.child import Child, Launch
