@@ -1,4 +1,4 @@
-"""Whole-answer scoring that cannot be won by dumping text.
+"""Scoring that cannot be won by dumping text: short answers, lists, counts, patterns.
 
 An answer is right when it equals the gold one after normalising (case, quotes, thousands
 separators, final punctuation), or when it is a short sentence in which the gold one stands as a
@@ -8,28 +8,110 @@ are compared with their sign and without zeros behind the point; zeros in front 
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import unicodedata
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
+
+from rlm.errors import UsageError
 
 if TYPE_CHECKING:
     from rlm.bench.tasks.base import Scores
 
 MAX_EXTRA_CHARS: Final = 100
 """A right answer may be this much longer than the gold one."""
+COUNT_BASE: Final = 0.75
+"""What each unit of error leaves of a count's score (OOLONG, arXiv:2511.02817)."""
+PATTERN_SECONDS: Final = 5.0
+"""Wall time for matching one answer against one pattern."""
 
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 _WITH_DIGITS: Final = re.compile(r"(?:(?<![\w.])(-)\$?)?([\w.]*\d\w*(?:\.\d\w*)*)")
 _EDGES: Final = " \t\r\n\"'`*“”‘’.,;:!?()[]{}<>$"  # noqa: RUF001
+_LEAD_IN: Final = re.compile(r"\A[^:,;\n\[]{1,80}:\*{0,2}(?=\s)")
+_BULLET: Final = re.compile(r"\s*(?:[-*•]\s+|\d+[.)]\s+)?(?:and\s+)?", re.IGNORECASE)
+_BETWEEN_QUOTES: Final = r"(?<=[\"'])\s*,\s*(?=[\"'])"
+_MATCH: Final = """
+import json, re, sys
+pattern, text = json.load(sys.stdin)
+print(re.fullmatch(pattern, text, re.IGNORECASE) is not None)
+"""
 
 
-def score_answer(gold: str, text: str) -> Scores:
-    """Score a single short answer; `Scores.graded` is 1.0 or 0.0."""
-    from rlm.bench.tasks.base import Scores  # the tasks import this module
+def score_answer(gold: str, text: str, *others: str) -> Scores:
+    """Score a single short answer; `Scores.graded` is 1.0 or 0.0.
 
-    exact = is_correct(gold, text)
-    return Scores(exact=exact, graded=float(exact))
+    Args:
+        gold: what is right.
+        text: the answer.
+        others: what is right too.
+    """
+    return _all_or_nothing(any(is_correct(each, text) for each in (gold, *others)))
+
+
+def score_set(gold: Collection[str], text: str) -> Scores:
+    """Score a list in any order: exact if the sets are equal, graded by F1.
+
+    An answer is a JSON list, or its members stand between commas, semicolons or line breaks, after
+    a bullet or a number if it likes, and all of it after a few words with a colon. What stands in a
+    member of `gold` does not separate. So a comma within a number separates, too.
+
+    A list `MAX_EXTRA_CHARS` longer than `gold` is wrong; repetitions make it longer.
+    """
+    want = {_member(each) for each in gold} - {""}
+    got = [member for member in _members(text, "".join(want)) if member]
+    found = set(got)
+    if sum(map(len, got)) > sum(map(len, want)) + MAX_EXTRA_CHARS:
+        return _all_or_nothing(False)
+    if found == want:
+        return _all_or_nothing(True)
+    return _scores(False, 2 * len(found & want) / (len(found) + len(want)))
+
+
+def score_count(gold: int, text: str) -> Scores:
+    """Score a whole number: graded by `COUNT_BASE` to the power of the error.
+
+    An answer with no number, or with a second one, or much longer than `gold`, is wrong.
+    """
+    got = normalise(text)
+    numbers = _numbers(got)
+    number = numbers.pop() if len(numbers) == 1 else ""
+    if not re.fullmatch(r"-?\d+", number) or len(got) > len(str(gold)) + MAX_EXTRA_CHARS:
+        return _all_or_nothing(False)
+    return _scores(int(number) == gold, COUNT_BASE ** abs(int(number) - gold))
+
+
+def score_pattern(pattern: str, text: str) -> Scores:
+    """Score by a regular expression that must match all of the normalised answer, in either case.
+
+    An empty answer is wrong, and so is one `MAX_EXTRA_CHARS` longer than the pattern. Matching
+    takes place in a process of its own, since a pattern with repeats within repeats may take years.
+
+    Raises:
+        UsageError: the pattern needs more than `PATTERN_SECONDS`, or too much memory.
+    """
+    got = normalise(text)
+    if not got or len(got) > len(pattern) + MAX_EXTRA_CHARS:
+        return _all_or_nothing(False)
+    try:
+        done = subprocess.run(
+            (sys.executable, "-I", "-S", "-c", _MATCH),
+            input=json.dumps([pattern, got]),
+            capture_output=True,
+            text=True,
+            timeout=PATTERN_SECONDS,
+            check=True,
+        )
+    except subprocess.SubprocessError as error:
+        raise UsageError(
+            f"the pattern {pattern!r} cannot be matched within {PATTERN_SECONDS:g} s: "
+            "write it without repeats inside of repeats"
+        ) from error
+    return _all_or_nothing(done.stdout.strip() == "True")
 
 
 def is_correct(gold: str, text: str) -> bool:
@@ -53,8 +135,38 @@ def normalise(text: str) -> str:
 
 def _numbers(text: str) -> set[str]:
     """Every word with a digit in it, with its sign; numbers lose the zeros that say nothing."""
-    words = (sign + word for sign, word in _WITH_DIGITS.findall(text))
-    return {
-        word.rstrip("0").rstrip(".") if "." in word and _NUMBER.fullmatch(word) else word
-        for word in words
-    }
+    return {_plain(sign + word) for sign, word in _WITH_DIGITS.findall(text)}
+
+
+def _plain(word: str) -> str:
+    """A number without the zeros that say nothing; any other word as it is."""
+    return word.rstrip("0").rstrip(".") if "." in word and _NUMBER.fullmatch(word) else word
+
+
+def _members(text: str, kept: str) -> list[str]:
+    """What a list in an answer holds; no character of `kept` separates or leads in."""
+    try:
+        listed = json.loads(text)
+    except (ValueError, RecursionError):
+        listed = None
+    if isinstance(listed, list):
+        return [_member(str(each)) for each in listed]
+    if ":" not in kept:
+        text = _LEAD_IN.sub("", text.lstrip())
+    marks = "".join(mark for mark in ",;\n" if mark not in kept)
+    return [_member(each) for each in re.split(f"[{marks}]|{_BETWEEN_QUOTES}", text)]
+
+
+def _member(text: str) -> str:
+    """One member, as it is compared."""
+    return _plain(normalise(_BULLET.sub("", text, count=1)))
+
+
+def _all_or_nothing(right: bool) -> Scores:
+    return _scores(right, float(right))
+
+
+def _scores(exact: bool, graded: float) -> Scores:
+    from rlm.bench.tasks.base import Scores  # the tasks import this module
+
+    return Scores(exact=exact, graded=graded)

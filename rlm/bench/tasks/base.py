@@ -32,9 +32,12 @@ class Item:
         document: exactly as many characters as were asked for.
         question: what the model is asked.
         gold: the expected answer; occurs in the document once per span.
-        spans: where the evidence stands, each span a whole sentence.
-        depth: realised depth of the first span, 0 (start) to 1 (end).
+        spans: where the evidence stands, each span a whole sentence; none where nobody says it
+            (see `rlm.bench.tasks.own`).
+        depth: realised depth of the first span, 0 (start) to 1 (end); 0 without spans.
         split: whose entities, values, templates and wordings were used.
+        answers: all that is right, or all members of a list; empty where `gold` says it all.
+        scorer: the rule that `answers` are judged by; empty where the task has a single one.
     """
 
     task: str
@@ -44,6 +47,8 @@ class Item:
     spans: tuple[Span, ...]
     depth: float
     split: Split
+    answers: tuple[str, ...] = ()
+    scorer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +65,17 @@ class Scores:
 
 
 class Task(Protocol):
-    """A family of items. Add one by writing a class like this and one pytest module.
+    """A family of items. Add one by writing a class like this and one pytest module."""
 
-    Attributes:
-        name: used in cell ids and records.
-        depths: default depths in percent; empty for a task that has none.
-    """
+    @property
+    def name(self) -> str:
+        """Used in cell ids and records."""
+        ...
 
-    name: str
-    depths: Sequence[int]
+    @property
+    def depths(self) -> Sequence[int]:
+        """Default depths in percent; empty for a task that has none."""
+        ...
 
     def generate(self, chars: int, depth: int | None, seed: int, *, split: Split = "eval") -> Item:
         """Make one item; the same arguments give the same item on every platform.

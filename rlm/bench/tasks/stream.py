@@ -26,6 +26,16 @@ def cell_seed(
     return _hash64("cell", SUITE_VERSION, suite_seed, split, task, chars, depth, sample)
 
 
+def draw_seed(document: str, draw: int) -> int:
+    """The 31-bit sampler seed of one draw; the same for all architectures.
+
+    Args:
+        document: sha256 of the document.
+        draw: its number.
+    """
+    return _hash64("draw", document, draw) >> 33
+
+
 def split_of(name: str) -> Split:
     """The split that a value or an entity belongs to, by its hash."""
     first = hashlib.sha256(b"split:" + name.encode()).digest()[0]

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm.bench.scoring import MAX_EXTRA_CHARS, is_correct, normalise, score_answer
+from rlm.bench import scoring
+from rlm.bench.scoring import (
+    MAX_EXTRA_CHARS,
+    is_correct,
+    normalise,
+    score_answer,
+    score_count,
+    score_pattern,
+    score_set,
+)
+from rlm.errors import UsageError
 
 RIGHT = [
     ("12345", "12,345"),
@@ -84,3 +94,119 @@ def test_normalising_twice_changes_nothing(text):
 def test_scores():
     assert score_answer("12345", "12,345").graded == 1.0
     assert not score_answer("12345", "54321").exact
+
+
+def test_any_of_several_wordings_is_right():
+    assert score_answer("Copper Lantern", "The Lantern.", "the lantern").exact
+    assert not score_answer("Copper Lantern", "Lantern of tin", "the lantern").exact
+    assert not score_answer("12", "12 or 13", "13").exact
+
+
+CITIES = ("Paris", "Rome", "London")
+SAME = [
+    (CITIES, "Rome, London, Paris"),
+    (CITIES, "paris; ROME; london."),
+    (CITIES, "- Paris\n- **Rome**\n- London\n"),
+    (CITIES, "1. Paris\n2. Rome\n3) London"),
+    (CITIES, "Paris, Rome, and London"),
+    (CITIES, "The cities are: Paris, Rome, London"),
+    (CITIES, "**Cities:**\n\n* Paris\n* Rome\n* London"),
+    (CITIES, '["Paris", "Rome", "London"]'),
+    (CITIES, "['Paris', 'Rome', 'London']"),
+    (CITIES, "{'Paris', 'Rome', 'London'}"),
+    (CITIES, "Paris, Rome, London, Paris"),
+    (("48213", "5.5"), "5.50, 48213"),
+    (("48213", "-7"), "[48213, -7]"),
+    (("Washington, D.C.", "Paris"), "Paris; Washington, D.C."),
+    (("Washington, D.C.", "Paris"), "['Washington, D.C.', 'Paris']"),
+    (("12,345", "678"), "12345, 678"),
+    (("Ann: 5", "Bob: 3"), "Ann: 5, Bob: 3"),
+    (("Zürich",), '["Z\\u00fcrich"]'),
+]
+
+
+@pytest.mark.parametrize(("gold", "text"), SAME)
+def test_a_list_in_any_order_and_shape(gold, text):
+    assert (score_set(gold, text).exact, score_set(gold, text).graded) == (True, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "graded"),
+    [
+        (CITIES, "", 0.0),
+        (CITIES, "I do not know.", 0.0),
+        (CITIES, "Paris", 0.5),
+        (CITIES, "Paris, Rome", 0.8),
+        (CITIES, "Paris, Rome, London, Oslo, Kiev", 0.75),
+        (CITIES, "Paris Rome London", 0.0),
+        (CITIES, "Parisian, Rome", 0.4),
+        (("12", "34"), "12, -34", 0.5),
+    ],
+)
+def test_a_list_that_is_not_the_same_has_its_f1(gold, text, graded):
+    assert not score_set(gold, text).exact
+    assert score_set(gold, text).graded == pytest.approx(graded)
+
+
+@pytest.mark.parametrize("mark", [", ", "\n", "; "])
+def test_a_list_of_everything_is_wrong(mark):
+    """Guards the graded score too: all members stand in a dump."""
+    dump = mark.join([*CITIES, *(f"City {i}" for i in range(20))])
+    assert score_set(CITIES, dump).graded == 0.0
+    assert score_set(CITIES, mark.join(CITIES * 20)).graded == 0.0
+
+
+@given(st.sets(st.text("abcxyz", min_size=1, max_size=9), min_size=1, max_size=9), st.randoms())
+def test_f1_of_lists_is_what_it_is_of_sets(gold, random):
+    found = {each for each in gold if random.random() < 0.5}
+    f1 = 2 * len(found) / (len(found) + len(gold))
+    assert score_set(gold, ", ".join(found)).graded == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "graded"),
+    [
+        (7, "7", 1.0),
+        (7, "There are 7 of them.", 1.0),
+        (1200, "1,200", 1.0),
+        (-3, "-3", 1.0),
+        (7, "7.0", 1.0),
+        (7, "8", 0.75),
+        (7, "5", 0.75**2),
+        (7, "-7", 0.75**14),
+        (7, "seven", 0.0),
+        (7, "7.5", 0.0),
+        (7, "7 or 8", 0.0),
+        (7, "v7", 0.0),
+        (7, "", 0.0),
+        (7, "7" + " and so on" * 11, 0.0),
+        (7, "9" * 90, 0.0),
+    ],
+)
+def test_counts(gold, text, graded):
+    scores = score_count(gold, text)
+    assert scores.graded == pytest.approx(graded)
+    assert scores.exact == (graded == 1.0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "right"),
+    [
+        ("(the )?copper lantern", "Copper Lantern.", True),
+        ("(The )?Copper Lantern", "the copper lantern", True),
+        ("copper", "copper lantern", False),
+        (r"\d{5}", "12,345", True),
+        (".*", "", False),
+        (".*", "anything", True),
+        (".*", "anything " * 20, False),
+        ("a", "\ud800", False),
+    ],
+)
+def test_patterns(pattern, text, right):
+    assert score_pattern(pattern, text).exact == right
+
+
+def test_a_pattern_that_takes_years_is_given_up(monkeypatch):
+    monkeypatch.setattr(scoring, "PATTERN_SECONDS", 0.5)
+    with pytest.raises(UsageError, match=r"'\(a\+\)\+b' cannot be matched within 0.5 s"):
+        score_pattern("(a+)+b", "a" * 60)
