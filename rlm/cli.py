@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 try:
+    from rlm.bench import commands as commands_on_runs
     from rlm.clients import FORMS, connect
     from rlm.errors import RLMError, UsageError
     from rlm.loop import RLM
@@ -91,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RLMError as error:
         print(f"rlm: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:  # whoever reads, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("rlm: stopped", file=sys.stderr)
         return 1
@@ -100,11 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rlm",
         description="Recursive Language Models: answers from texts longer than any window.",
-        epilog="rlm ask --help shows how to ask; rlm doctor shows what this machine can do.",
+        epilog="rlm ask --help shows how to ask; rlm doctor shows what this machine can do; "
+        "rlm compare --help, rlm verify --help: what to do with runs of the benchmark.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_ask(commands)
     _add_doctor(commands)
+    commands_on_runs.add(commands)
     return parser
 
 

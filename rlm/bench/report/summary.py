@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from statistics import median
+from statistics import median, quantiles
+from textwrap import fill
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rlm.bench.grid import label
-from rlm.bench.records import FAILED, VERDICTS, Record
+from rlm.bench.pairs import VALID
+from rlm.bench.records import FAILED, VERDICTS, Record, Verdict
+from rlm.bench.report import verdicts
 from rlm.bench.statistics import wilson
 
 Group = tuple[str, str, int, str]
 
+SOLVED: Final = 0.95
+"""Share of cells whose answer ``grep`` finds from which on a table says that it solves them."""
+
 
 def summary(records: Sequence[Record], *, width: int, color: bool) -> str:
-    """The table as text, and below it what the cells spent outside the model.
+    """The table as text, below it what it says of pairs, and what was spent outside the model.
 
     Args:
         records: the cells of the table.
         width: columns of the terminal.
         color: use its colours.
     """
-    table = Table(box=None, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("task", "length", "arch"):
         table.add_column(name, no_wrap=True)
-    for name in ("correct", "95 % interval", "seconds", "tokens"):
+    for name in ("correct", "interval", "seconds", "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("other verdicts")
+    solved = _solved(records)
     for (task, unit, length, architecture), cells in _groups(records):
         where = label(length) + ("" if unit == "tokens" else " chars")
-        table.add_row(task, where, architecture, *_figures(cells))
-    lines = [render(table, width=width, color=color)]
+        mark = " *" if (task, unit, length) in solved else ""
+        table.add_row(task, where + mark, architecture, *_figures(cells))
+    legend = ["correct: of all cells, with its 95 % interval; seconds, tokens: median/p95"]
+    if solved:
+        legend.append("*: grep, a regular expression without a model, finds these answers")
     if unread := _unread(records):
-        lines.append(unread)
+        legend.append(unread)
+    said = ["", *found] if (found := verdicts.lines(records)) else []
     share = outside_model(records)
     if share is not None:
-        lines.append(f"time outside the model, median over rlm cells: {share:.0%}")
-    return "\n".join(lines)
+        said.append(f"time outside the model, median over rlm cells: {share:.0%}")
+    lines = [_wrapped(line, width) for line in (*legend, *said)]
+    return "\n".join([render(table, width=width, color=color), *lines])
 
 
 def outside_model(records: Iterable[Record], architecture: str = "rlm") -> float | None:
@@ -69,6 +83,12 @@ def render(table: Table, *, width: int, color: bool) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
+def _wrapped(line: str, width: int) -> str:
+    """A sentence over several lines; ``n = 9`` stays together."""
+    tied = re.sub(" ([=<]) ", "\u00a0\\1\u00a0", line)
+    return fill(tied, max(width, 20), subsequent_indent="    ").replace("\u00a0", " ")
+
+
 def _groups(records: Sequence[Record]) -> list[tuple[Group, list[Record]]]:
     """Cells by task and length, architectures in the order in which they first occur."""
     order: dict[str, int] = {}
@@ -80,26 +100,56 @@ def _groups(records: Sequence[Record]) -> list[tuple[Group, list[Record]]]:
     return sorted(groups.items(), key=lambda g: (order[g[0][0]], g[0][1], g[0][2], first[g[0][3]]))
 
 
+def _solved(records: Iterable[Record]) -> set[tuple[str, str, int]]:
+    """Tasks and lengths whose cells ``grep`` answers all, or nearly."""
+    found: defaultdict[tuple[str, str, int], list[bool]] = defaultdict(list)
+    for r in records:
+        if r.grep is not None:
+            found[r.task, r.unit, r.length].append(r.grep)
+    return {place for place, right in found.items() if sum(right) >= SOLVED * len(right)}
+
+
 def _figures(cells: Sequence[Record]) -> list[str | Text]:
-    """Columns after the names. What was not measured is listed, and counts for nothing else."""
+    """Columns after the names. What is not correct counts 0, of whatever verdict it is."""
     counts = Counter(r.verdict for r in cells)
-    measured = [r for r in cells if r.verdict not in FAILED]
-    low, high = wilson(counts["correct"], len(measured))
-    share = Text(f"{counts['correct']}/{len(measured)}", style=_style(low, high))
+    low, high = wilson(counts["correct"], len(cells))
+    share = Text(f"{counts['correct']}/{len(cells)}", style=_style(low, high))
     interval = f"[{low:.2f}, {high:.2f}]"
-    if measured and counts["truncated"] == len(measured):
+    if counts["truncated"] + sum(counts[v] for v in FAILED) == len(cells):
         share, interval = Text("-"), "-"  # nothing was read, so nothing was got wrong
     # A time limit that no answer came before is no measure of speed.
-    told = [r for r in measured if r.verdict != "timeout" or r.usage.calls]
-    tokens = [r.usage.prompt_tokens + r.usage.completion_tokens for r in told]
-    others = [v for v in VERDICTS if counts[v] and v not in ("correct", "wrong")]
+    told = [r for r in cells if r.verdict not in FAILED]
+    told = [r for r in told if r.verdict != "timeout" or r.usage.calls]
+    seconds = [r.time.wall for r in told]
+    tokens = [float(r.usage.prompt_tokens + r.usage.completion_tokens) for r in told]
     return [
         share,
         Text(interval),
-        f"{median(r.time.wall for r in told):.2f}" if told else "-",
-        f"{median(tokens):,.0f}" if tokens else "-",
-        ", ".join(f"{counts[v]} {v}" for v in others),
+        f"{_short(median(seconds))}/{_short(_p95(seconds))}" if told else "-",
+        f"{_count(median(tokens))}/{_count(_p95(tokens))}" if told else "-",
+        _others(counts),
     ]
+
+
+def _others(counts: Counter[Verdict]) -> str:
+    """Verdicts on which there is no answer, and the share correct of the answers there are."""
+    others = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in VALID)
+    valid = sum(counts[v] for v in VALID)
+    return f"{others}; {counts['correct']}/{valid} of valid" if others and valid else others
+
+
+def _p95(values: Sequence[float]) -> float:
+    """The 95th percentile, between neighbours where it falls between two."""
+    return quantiles(values, n=20, method="inclusive")[-1] if values[1:] else values[0]
+
+
+def _short(seconds: float) -> str:
+    digits = 2 if seconds < 10 else 1 if seconds < 100 else 0
+    return f"{seconds:.{digits}f}"
+
+
+def _count(tokens: float) -> str:
+    return f"{tokens:.0f}" if tokens < 10_000 else f"{tokens / 1000:.0f}k"
 
 
 def _style(low: float, high: float) -> str:

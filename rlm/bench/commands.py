@@ -1,0 +1,216 @@
+"""The commands of `rlm` that read run folders: compare, verify, power."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Final
+
+from rlm.errors import RLMError, UsageError
+
+_COMPARE: Final = """\
+Compare two runs cell by cell: the same question on the same document, then and now. For each task,
+length and architecture it shows how many were right, the difference with its interval, and whether
+it is more than chance. Cells without a partner are counted and left out."""
+
+_COMPARE_MORE: Final = """\
+examples:
+  rlm compare monday tuesday
+      two runs under runs/; the later one comes second
+  rlm compare runs/base other/folder --fail-on regression
+      for CI: fails if anything became significantly worse, and if so little was paired that nothing
+      could have been found
+  rlm compare monday tuesday --json
+      the same as data: counts, differences from 0 to 1, p-values, both estimands
+
+exit status: 0 compared; 1 nothing could be paired, or the gate failed; 2 a value cannot be used.
+pytest benchmarks --rlm-compare monday does the same at the end of a run.
+"""
+
+_VERIFY: Final = """\
+Verify a run: make each document anew from its seed, score each answer anew, and compare with what
+results.jsonl says: document, question, gold answer, depth, answer, scores, verdict, tokens, the
+trajectory's sha256, and the key. Each difference is one line. No model is asked and nothing is
+changed."""
+
+_VERIFY_MORE: Final = """\
+It finds damage, drift of the code, and rows that were edited or taken out. It cannot find a run
+that was made up as a whole, nor verify times, dates or host. A run on your own data needs its file
+where it was.
+
+examples:
+  rlm verify monday
+      a run under runs/
+  rlm verify /downloads/their-run && echo sound
+      somebody else's folder
+
+exit status: 0 all agrees; 1 something does not; 2 a value cannot be used.
+"""
+
+_POWER: Final = """\
+How many documents it takes to see a difference of so many points. A run with fewer that shows no
+difference has not shown that there is none."""
+
+_POWER_MORE: Final = """\
+examples:
+  rlm power --mde 10
+      for several shares of discordant pairs, since nobody knows theirs before the first run
+  rlm power --mde 10 --run monday
+      for the share that this run has shown
+  rlm power --mde 5 --discordant 0.15
+
+exit status: 0; 1 the extra is missing, or the run cannot be read; 2 a value cannot be used.
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands to the parser of `rlm`."""
+    compare = _command(commands, "compare", _compare, "compare two runs cell by cell")
+    compare.description, compare.epilog = _COMPARE, _COMPARE_MORE
+    compare.add_argument("before", metavar="BEFORE", help="a name under runs/, or a folder")
+    compare.add_argument("after", metavar="AFTER", help="the later run")
+    compare.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    compare.add_argument(
+        "--fail-on",
+        choices=("nothing", "regression"),
+        default="nothing",
+        help="what makes the exit status 1 (default: nothing)",
+    )
+    verify = _command(commands, "verify", _verify, "make a run's documents and scores anew")
+    verify.description, verify.epilog = _VERIFY, _VERIFY_MORE
+    verify.add_argument("place", metavar="RUN", help="a name under runs/, or a folder")
+    power = _command(commands, "power", _power, "how many documents show a difference")
+    power.description, power.epilog = _POWER, _POWER_MORE
+    power.add_argument(
+        "--mde",
+        type=float,
+        required=True,
+        metavar="POINTS",
+        help="minimal detectable effect: the difference to be seen, in percentage points",
+    )
+    shares = power.add_mutually_exclusive_group()
+    shares.add_argument(
+        "--discordant",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        help="of pairs on which one side is right and the other is wrong, 0 to 1",
+    )
+    shares.add_argument("--run", dest="pilot", metavar="RUN", help="a run with vanilla and rlm")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from rlm.bench import gates, records
+    from rlm.bench.pairs import between_runs
+    from rlm.bench.report.compare import render
+
+    before, after = (records.load(_existing(run)) for run in (args.before, args.after))
+    with _statistics("compare"):
+        found = between_runs(before, after)
+        changes = gates.changes(found)
+        findings = gates.regressions(before, after) if args.fail_on == "regression" else []
+    if args.json:
+        data = {
+            "before": args.before,
+            "after": args.after,
+            "comparisons": [asdict(c) | {"change": change} for c, change in changes],
+            "unpaired": sum(c.unmatched for c in found),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        print(json.dumps(data, indent=2))
+    else:
+        columns, color = shutil.get_terminal_size().columns, sys.stdout.isatty()
+        print(render(found, width=columns, color=color))
+        for finding in findings:
+            print(finding.text)
+    return 0 if changes and all(finding.passed for finding in findings) else 1
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from rlm.bench.records import RESULTS
+    from rlm.bench.verify import verify
+
+    with _progress() as progress:
+        report = verify(_existing(args.place), progress=progress)
+    for found in report.mismatches:
+        where = f"{RESULTS}:{found.line}: " if found.line else ""
+        print(f"{where}{_printable(found.text)}")
+    for note in report.notes:
+        print(f"note: {note}")
+    counts = f"rows: {report.rows}, documents: {report.documents}"
+    print(f"{report.run}: {counts}, mismatches: {len(report.mismatches)}")
+    return 0 if report.rows and not report.mismatches else 1
+
+
+def _power(args: argparse.Namespace) -> int:
+    from rlm.bench import records
+    from rlm.bench.report import power
+
+    pilot = None if args.pilot is None else records.load(_existing(args.pilot))
+    with _statistics("power"):
+        print(power.table(args.mde, discordant=args.discordant or power.DISCORDANT, pilot=pilot))
+    return 0
+
+
+def _existing(run: str) -> str:
+    """`run`, if there is one.
+
+    Raises:
+        UsageError: there is none; names those under runs/.
+    """
+    from rlm.bench.grid import known
+    from rlm.bench.records import RESULTS, RUNS, folder
+
+    if (folder(run) / RESULTS).is_file():
+        return run
+    there = sorted(path.parent.name for path in RUNS.glob(f"*/{RESULTS}"))
+    if not there:
+        raise UsageError(f"there is no run {run!r}, nor any under {RUNS.absolute()}")
+    return known(run, "run", there)
+
+
+@contextmanager
+def _statistics(command: str) -> Iterator[None]:
+    """What to do where the packages for it are not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RLMError(
+            f"rlm {command} needs {error.name}: pip install 'rlm-bench[bench]'"
+        ) from error
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task("verifying", total=None)
+        yield lambda done, rows: bar.update(task, completed=done, total=rows)
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would take for commands."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

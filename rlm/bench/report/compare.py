@@ -1,0 +1,85 @@
+"""Two runs side by side: what became better, what worse, and what nobody can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from rlm.bench.gates import Change, changes, unpaired
+from rlm.bench.grid import label
+from rlm.bench.pairs import Comparison
+from rlm.bench.report import summary
+from rlm.bench.statistics import Estimate
+
+_STYLES: Final = {"better": "green", "worse": "red", "none": "", "too few": "dim"}
+_MEANING: Final = """\
+points: the difference with its 95 % interval; what is not correct counts 0
+w:l: pairs won and lost, which only the later or only the earlier run got right
+p: exact McNemar test over documents, adjusted for all lines together (Holm)
+none: no change seen, p is 0.05 or more; that does not prove there is none
+too few: so few documents cannot show a change, whatever had come out"""
+
+
+def render(comparisons: Sequence[Comparison], *, width: int, color: bool) -> str:
+    """A table of what changed between two runs, and below it what it leaves out.
+
+    Args:
+        comparisons: of `rlm.bench.pairs.between_runs`.
+        width: columns of the terminal.
+        color: use its colours.
+    """
+    shown = changes(comparisons)
+    lines = [f"compared: {comparisons[0].left} → {comparisons[0].right}"] if comparisons else []
+    if shown:
+        lines += [summary.render(_table(shown), width=width, color=color), _MEANING]
+    else:
+        lines.append("no cell of one run has a partner in the other: nothing is compared")
+    lines += [_of_valid(c) for c, _ in shown if c.valid.pairs < c.pairs]
+    lines.append(unpaired(comparisons))
+    return "\n".join(filter(None, lines))
+
+
+def place(comparison: Comparison) -> tuple[str, str, str]:
+    """Task, length and architecture as they are written in tables."""
+    unit = "" if comparison.unit == "tokens" else " chars"
+    return comparison.task, label(comparison.length) + unit, comparison.architecture
+
+
+def points(difference: Estimate) -> str:
+    """A difference in percentage points, such as ``+12 [-3, +27]``."""
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    return f"{value:+.0f} [{low:+.0f}, {high:+.0f}]"
+
+
+def _table(shown: Sequence[tuple[Comparison, Change]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("task", "length", "arch"):
+        table.add_column(name, no_wrap=True)
+    for name in ("before", "after", "points", "w:l", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("change", no_wrap=True)
+    for c, change in shown:
+        table.add_row(
+            *place(c),
+            f"{c.left_side.correct}/{c.pairs}",
+            f"{c.right_side.correct}/{c.pairs}",
+            Text(points(c.difference)),
+            f"{c.wins}:{c.losses}",
+            "<0.001" if c.p_holm < 0.001 else f"{c.p_holm:.3f}",
+            Text(change, style=_STYLES[change]),
+        )
+    return table
+
+
+def _of_valid(comparison: Comparison) -> str:
+    """The other estimand, where some pair has a side without an answer."""
+    valid, name = comparison.valid, " ".join(place(comparison))
+    if valid.difference is None:
+        return f"{name}: no pair has an answer on both sides"
+    return (
+        f"{name}: of the {valid.pairs} pairs with an answer on both sides: "
+        f"{points(valid.difference)} points"
+    )
