@@ -57,7 +57,7 @@ class Times:
 
     Attributes:
         wall: from sending to the last byte.
-        queue: waiting before the model began.
+        queue: what the server did not spend on this call: waiting for others, loading, transport.
         prefill: reading the prompt.
         decode: writing the answer.
     """
@@ -66,6 +66,12 @@ class Times:
     queue: float = 0.0
     prefill: float = 0.0
     decode: float = 0.0
+
+    @classmethod
+    def told(cls, wall: float, *, prefill: float, decode: float) -> Times:
+        """Of a server that says how long it worked; zeros are silence."""
+        queue = max(0.0, wall - prefill - decode) if prefill or decode else 0.0
+        return cls(wall, queue, prefill, decode)
 
     def __add__(self, other: Times) -> Times:
         return Times(

@@ -1,6 +1,6 @@
 """The grid: which cells a run has, what they are called, and how a person writes its axes.
 
-A cell is one (task, length, depth, sample, architecture). Lengths count tokens (k = 1,024,
+A cell is one (task, length, depth, sample, draw, architecture). Lengths count tokens (k = 1,024,
 M = 1,048,576); every document has exactly four characters for each, whatever the model, so that
 all models are asked the same.
 """
@@ -12,6 +12,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
@@ -44,6 +45,7 @@ class Cell:
         sample: number of the document, from 0.
         architecture: how it is answered.
         unit: what `length` counts.
+        draw: number of the answer to the same document, from 0.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Cell:
     sample: int
     architecture: str
     unit: Unit = "tokens"
+    draw: int = 0
 
     @property
     def chars(self) -> int:
@@ -62,11 +65,14 @@ class Cell:
     def id(self) -> str:
         """Such as ``L128k-d50-s0-rlm``; ``C128k-…`` where lengths are in characters.
 
+        From the second draw on it says which, ``L128k-d50-s0-g1-rlm``.
+
         The letter makes ``-k l8k`` exact, where ``-k 8k`` is a substring of ``128k``.
         """
         letter = "L" if self.unit == "tokens" else "C"
         depth = "" if self.depth is None else f"-d{self.depth}"
-        return f"{letter}{label(self.length)}{depth}-s{self.sample}-{self.architecture}"
+        draw = f"-g{self.draw}" if self.draw else ""
+        return f"{letter}{label(self.length)}{depth}-s{self.sample}{draw}-{self.architecture}"
 
     @property
     def is_smoke(self) -> bool:
@@ -75,7 +81,7 @@ class Cell:
             self.task in SMOKE_TASKS
             and self.length in SMOKE_LENGTHS
             and self.depth == 50
-            and self.sample == 0
+            and self.sample == self.draw == 0
             and self.architecture in ARCHITECTURES
         )
 
@@ -90,6 +96,7 @@ class Grid:
         samples: documents for each (length, depth).
         architectures: names, side by side in this order.
         unit: what the lengths count.
+        draws: answers to each document.
     """
 
     lengths: Sequence[int] = LENGTHS
@@ -97,20 +104,23 @@ class Grid:
     samples: int = SAMPLES
     architectures: Sequence[str] = ARCHITECTURES
     unit: Unit = "tokens"
+    draws: int = 1
 
     def cells(self, task: str, task_depths: Sequence[int]) -> Iterator[Cell]:
-        """Cells of one task: by length, depth and sample, then the architectures side by side.
+        """Cells of one task: by length, depth, sample and draw, then the architectures.
 
         Args:
             task: its name.
             task_depths: its default depths; empty for a task that has none.
         """
         depths: Sequence[int | None] = (self.depths or task_depths) if task_depths else (None,)
-        for length in self.lengths:
-            for depth in depths:
-                for sample in range(self.samples):
-                    for name in self.architectures:
-                        yield Cell(task, length, depth, sample, name, self.unit)
+        for place in product(self.lengths, depths, range(self.samples)):
+            yield from self.answers(task, *place)
+
+    def answers(self, task: str, length: int, depth: int | None, sample: int) -> Iterator[Cell]:
+        """The cells of one document: by draw, then the architectures side by side."""
+        for draw, name in product(range(self.draws), self.architectures):
+            yield Cell(task, length, depth, sample, name, self.unit, draw)
 
 
 def label(length: int) -> str:
@@ -168,6 +178,47 @@ def parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{text!r} is not a whole number from 1; try 3")
     return int(text)
+
+
+def parse_temperature(text: str) -> float:
+    """A number from 0 to 2.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    return _number(text, "temperature", least=0.0, most=2.0, usual="0.7")
+
+
+def parse_minutes(text: str) -> float:
+    """A number of minutes above 0.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    return _number(text, "number of minutes", least=0.01, most=100_000, usual="30")
+
+
+def parse_tokens(text: str) -> int:
+    """``"200k"`` → 200,000: a number of tokens used, where k is 1,000.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    match = _LENGTH.fullmatch(text)
+    if not match or int(match[1]) == 0:
+        raise UsageError(f"{text!r} is no number of tokens: write a whole number, 200k or 5M")
+    return int(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()]
+
+
+def parse_file(text: str) -> str:
+    """The path of a file that is there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not Path(text).is_file():
+        raise UsageError(f"there is no file {text!r}: give the path of a file of JSON lines")
+    return text
 
 
 def parse_seed(text: str) -> int:
@@ -250,6 +301,13 @@ def _each(text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
     if "" in parts:
         raise UsageError(f"{text!r} has an empty entry: separate the entries by single commas")
     return tuple(dict.fromkeys(parse(part) for part in parts))
+
+
+def _number(text: str, what: str, *, least: float, most: float, usual: str) -> float:
+    with contextlib.suppress(ValueError):
+        if least <= float(text) <= most:
+            return float(text)
+    raise UsageError(f"{text!r} is no {what}: write a number of {least:g} to {most:g}, as {usual}")
 
 
 def _length(text: str) -> int:

@@ -14,7 +14,9 @@ name of an architecture.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
@@ -24,16 +26,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from rlm.bench import options
+
 if TYPE_CHECKING:
+    from rlm.bench.gates import Finding
     from rlm.bench.grid import Cell, Grid
     from rlm.bench.mailbox import Mailbox
     from rlm.bench.runner import Outcome
     from rlm.bench.session import Options, Session, Start
+    from rlm.bench.tasks.own import OwnData
     from rlm.clients.base import Client
     from rlm.sandbox.base import Sandbox
 
 PROPERTY: Final = "rlm_cell"
 CONTROLLER: Final = "rlm_bench_controller"
+STOP: Final = "stop"
+OWN: Final = "own"
+"""The task of a module that takes the cells of ``--rlm-file``."""
 STATUS: Final = {
     "correct": ("C", {"green": True}),
     "wrong": ("W", {"yellow": True}),
@@ -44,82 +53,30 @@ STATUS: Final = {
 }
 """Letter and colour of each verdict; a cell done in an earlier session has a small letter."""
 
-VALUES: Final = (
-    (
-        ("model", "SPEC", "parse_model", "embedded"),
-        "Model: embedded (default, needs no download), ollama/NAME, openai/NAME@URL, gguf/PATH",
-    ),
-    (
-        ("tasks", "A,B", "parse_names", None),
-        "Tasks, such as niah,long_doc_qa; default: all that are collected",
-    ),
-    (
-        ("lengths", "1k,8k", "parse_lengths", None),
-        "Lengths of the documents, k = 1,024; default 1k,2k,4k,8k,16k,32k,64k,128k",
-    ),
-    (
-        ("depths", "10,50", "parse_depths", None),
-        "Where the evidence stands, in percent; default: the task's own, mostly 10,50,90",
-    ),
-    (("arch", "A,B", "parse_architectures", None), "Architectures; default vanilla,rlm"),
-    (("samples", "N", "parse_count", None), "Documents for each length and depth; default 3"),
-    (("seed", "N", "parse_seed", 0), "Seed of the suite: another makes other documents; default 0"),
-    (
-        ("num-ctx", "auto|N", "parse_window", None),
-        "Window in tokens; default auto: 4096 for embedded, else up to 16384 or what is served",
-    ),
-    (
-        ("run", "NAME", "parse_run", None),
-        "Name of the run under runs/, or a folder. One that exists is continued: a cell that it "
-        "holds is shown, not run. Default: the UTC time",
-    ),
-    (
-        ("rerun", "VERDICTS", "parse_rerun", ("error", "crashed")),
-        "With --rlm-run, what runs again: verdicts, all, or none; default error,crashed",
-    ),
-)
-"""Options with a value: name, placeholder, parser in `rlm.bench.grid`, default; help."""
-
-CHOICES: Final = (
-    ("length-unit", ("tokens", "chars"), "What lengths count; a token is four characters"),
-    ("prompt", ("auto", "full", "compact"), "System prompt; auto is compact for embedded models"),
-    (
-        "sandbox",
-        ("auto", "process", "no-open", "bwrap", "monty", "unconfined"),
-        "What confines the model's code (rlm doctor says what this machine has); auto is process "
-        "on Linux, else monty",
-    ),
-    ("split", ("eval", "train"), "Whose names, values and wordings the documents use"),
-)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; lists are separated by commas."""
     group = parser.getgroup("rlm-bench", "benchmark cells (rlm-bench)")
-    for (name, placeholder, parse, default), text in VALUES:
+    for (name, placeholder, parse, default), text in options.VALUES:
         group.addoption(
-            f"--rlm-{name}", metavar=placeholder, type=_typed(parse), default=default, help=text
+            f"--rlm-{name}",
+            metavar=placeholder,
+            type=options.typed(parse),
+            default=default,
+            help=text,
         )
-    for name, values, text in CHOICES:
+    for name, values, text in options.CHOICES:
         told = f"{text}; default {values[0]}"
         group.addoption(f"--rlm-{name}", choices=values, default=values[0], help=told)
-    text = "Show the cells, with the tokens and time to expect, and run nothing"
-    group.addoption("--rlm-plan", action="store_true", help=text)
-
-
-def _typed(name: str) -> Callable[[str], object]:
-    """The parser `name` of `rlm.bench.grid`, its `UsageError` as one of the command line."""
-
-    def parse(text: str) -> object:
-        from rlm.bench import grid
-        from rlm.errors import UsageError
-
-        try:
-            return getattr(grid, name)(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse
+    group.addoption(
+        "--rlm-fail-under",
+        metavar="GATE",
+        type=options.typed("parse_gate", "gates"),
+        action="append",
+        default=[],
+        help=options.FAIL_UNDER,
+    )
+    group.addoption("--rlm-plan", action="store_true", help=options.PLAN)
 
 
 @dataclass
@@ -138,13 +95,19 @@ class Collected:
 
 
 class Bench:
-    """What a process knows of the session, whether it owns it or is a worker."""
+    """What a process knows of the session, whether it owns it or is a worker.
+
+    Attributes:
+        own: the data of ``--rlm-file``, if there is any.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.worker: Mapping[str, str] = getattr(config, "workerinput", {})
         self.collected = Collected()
         self._start: Start | None = None
+        self._stopped = ""
+        self.own = _own_data(config.option.rlm_file)
 
     @property
     def mailbox(self) -> Mailbox | None:
@@ -170,6 +133,11 @@ class Bench:
             rerun=given.rlm_rerun,
             root=self.config.invocation_params.dir,
             clients=1 + len(getattr(given, "tx", None) or ()),
+            temperature=given.rlm_temperature,
+            max_tokens=given.rlm_max_tokens,
+            max_minutes=given.rlm_max_minutes,
+            compare=given.rlm_compare,
+            file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
         )
 
     @property
@@ -185,8 +153,35 @@ class Bench:
     def start(self, start: Start) -> None:
         self._start = start
 
+    @property
+    def stopped(self) -> str:
+        """Why no further cell shall start; empty while cells may."""
+        if self.mailbox is not None and not self._stopped:
+            self._stopped = (self.mailbox.read(STOP) or {}).get("reason", "")
+        return self._stopped
+
+    @stopped.setter
+    def stopped(self, reason: str) -> None:
+        self._stopped = reason
+
 
 BENCH: Final = pytest.StashKey[Bench]()
+
+
+def _own_data(file: str | None) -> OwnData | None:
+    """The data of ``--rlm-file``, known as a task from here on."""
+    if file is None:
+        return None
+    from rlm.bench import tasks
+    from rlm.bench.tasks import own
+    from rlm.errors import UsageError
+
+    try:
+        data = own.load(file)
+    except UsageError as error:
+        raise pytest.UsageError(f"--rlm-file: {error}") from error
+    tasks.register(data)
+    return data
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at its options
@@ -202,6 +197,51 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Controller(bench), CONTROLLER)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """``-n auto`` with cells: as many workers as the model answers calls at once, and one more.
+
+    More would only wait for it. The one more has its next prompt ready when the model is free.
+    """
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or not _has_cells(config):
+        return None
+    from rlm.clients import parallel
+    from rlm.errors import RLMError
+
+    try:
+        slots = parallel(config.option.rlm_model)
+    except RLMError:  # the session will tell
+        return None
+    return None if slots is None else slots + 1
+
+
+def _has_cells(config: pytest.Config) -> bool:
+    """Whether a module among the arguments has cells; workers are counted before collection."""
+    patterns = config.getini("python_files")
+    for arg in config.args:
+        path = config.invocation_params.dir / arg.partition("::")[0]
+        files = [path] if path.is_file() else (f for p in patterns for f in path.rglob(p))
+        if any(_marks_cells(file) for file in files):
+            return True
+    return False
+
+
+def _marks_cells(file: Path) -> bool:
+    """Whether a module of tests has a function with the mark."""
+    try:
+        source = file.read_text(encoding="utf-8")
+        if "mark.cells(" not in source:
+            return False
+        marks = (mark for node in ast.parse(source).body for mark in _decorators(node))
+        return any(ast.unparse(mark).startswith("pytest.mark.cells(") for mark in marks)
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def _decorators(node: ast.stmt) -> list[ast.expr]:
+    return node.decorator_list if isinstance(node, ast.FunctionDef) else []
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make the cells of a function marked ``cells``."""
     mark = metafunc.definition.get_closest_marker("cells")
@@ -210,14 +250,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from rlm.bench import tasks
 
     (task,) = mark.args
-    chosen = metafunc.config.option.rlm_tasks
-    metafunc.config.stash[BENCH].collected.tasks.append(task)
-    if chosen is not None and task not in chosen:
-        params = [pytest.param(None, id="not-selected")]
-    else:
+    bench, option = metafunc.config.stash[BENCH], metafunc.config.option
+    own = bench.own if task == OWN else None
+    task, chosen = own.name if own else task, option.rlm_tasks
+    if chosen is None and bench.own:
+        chosen = (bench.own.name,)
+    bench.collected.tasks += [task, *([OWN] if own else [])]
+    params = [pytest.param(None, id="not-selected")]
+    is_chosen = chosen is None or task in chosen or (own is not None and OWN in chosen)
+    if (own or task != OWN) and is_chosen:
+        grid = _grid(option)
+        cells = own.cells(grid) if own else grid.cells(task, tasks.get(task).depths)
         params = [
             pytest.param(cell, id=cell.id, marks=[pytest.mark.smoke] if cell.is_smoke else [])
-            for cell in _grid(metafunc.config.option).cells(task, tasks.get(task).depths)
+            for cell in cells
         ]
     metafunc.parametrize("cell", params, indirect=True)
 
@@ -231,6 +277,7 @@ def _grid(option: argparse.Namespace) -> Grid:
         "samples": option.rlm_samples,
         "architectures": option.rlm_arch,
         "unit": option.rlm_length_unit,
+        "draws": option.rlm_draws,
     }
     return Grid(**{name: value for name, value in axes.items() if value is not None})
 
@@ -238,7 +285,7 @@ def _grid(option: argparse.Namespace) -> Grid:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the place-holders of tasks that were not chosen."""
-    out = [item for item in items if _param(item, default=item) is None]
+    out = [item for item in items if item.get_closest_marker("cells") and _param(item) is None]
     if config.stash[BENCH].collected.tasks and out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
@@ -263,9 +310,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.config.pluginmanager.getplugin(CONTROLLER).begin(bench.collected)
 
 
-def _param(item: pytest.Item, default: object = None) -> object:
+def _param(item: pytest.Item) -> object:
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("cell", default) if callspec else default
+    return callspec.params.get("cell") if callspec else None
 
 
 @pytest.fixture(scope="session")
@@ -344,6 +391,8 @@ class CellRun:
         from rlm.bench.records import FAILED
 
         bench = self._request.config.stash[BENCH]
+        if bench.stopped:
+            pytest.skip(bench.stopped)
         outcome = runner.measure(
             self.cell,
             session.settings(bench.options, bench.start),
@@ -388,6 +437,8 @@ class Controller:
         self.cells: dict[str, Cell] = {}
         self.session: Session | None = None
         self.mailbox: Mailbox | None = None
+        self.not_run = 0
+        self.findings: list[Finding] = []
 
     def begin(self, collected: Collected) -> None:
         """Start the session once its cells are known."""
@@ -401,6 +452,11 @@ class Controller:
         try:
             for name in option.rlm_tasks or ():
                 known(name, "task", sorted({*tasks.names(), *collected.tasks}))
+            if (option.rlm_draws or 1) > 1 and option.rlm_temperature == 0:
+                raise UsageError(
+                    f"--rlm-draws {option.rlm_draws} at temperature 0 would be the same answer "
+                    "each time: add --rlm-temperature 0.7, or --rlm-samples for more documents"
+                )
             if collected.problem:
                 raise UsageError(collected.problem)
             if self.cells and not (option.rlm_plan or option.collectonly):
@@ -416,7 +472,8 @@ class Controller:
         terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
         for verdict in STATUS if terminal else ():
             terminal.stats.setdefault(verdict, [])  # their order in pytest's closing line
-        return self.session.lines()
+        own = self.bench.own
+        return self.session.lines() + (own.told() if own else [])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -484,12 +541,22 @@ class Controller:
         when = str(report.when)
         if packed and packed["record"]:
             self.session.finished(decode(packed["record"]))
+            self._stop_when_spent(self.session)
         elif packed:
             self.session.cached(str(packed["key"]))
+        elif when == "call" and report.skipped and self.bench.stopped:
+            self.not_run += 1
         elif when == "???":  # the worker died
             self.session.unmeasured(cell, "crashed", Failure("crashed", report.longreprtext))
         elif when in ("setup", "call") and report.failed:
             self.session.unmeasured(cell, "error", Failure(when, report.longreprtext))
+
+    def _stop_when_spent(self, session: Session) -> None:
+        """Once a bound is reached, let no process start another cell."""
+        if not self.bench.stopped and (reason := session.spent):
+            self.bench.stopped = reason
+            if self.mailbox is not None:
+                self.mailbox.write(STOP, {"reason": reason})
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Status | None:
         """A verdict is a category of its own, except that what was not measured failed."""
@@ -506,6 +573,27 @@ class Controller:
         category = "failed" if report.failed else verdict
         return category, letter.lower() if is_cached else letter, (word, markup)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge the gates; an unfinished run and one that fails them tell it by their status.
+
+        A status that is not 0 already says more, and stays.
+        """
+        if self.session is None:
+            return
+        from rlm.bench import gates
+
+        option, records = self.bench.config.option, list(self.session.shown.values())
+        self.findings = gates.judge(option.rlm_fail_under, records)
+        if option.rlm_fail_on == "regression" and self.session.before is not None:
+            self.findings += gates.regressions(self.session.before, records)
+        if session.exitstatus != pytest.ExitCode.OK:
+            return
+        if not all(finding.passed for finding in self.findings):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif self.not_run:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, and where the records are."""
         if self.session is None or not self.session.shown:
@@ -517,7 +605,27 @@ class Controller:
         records = list(self.session.shown.values())
         text = summary(records, width=writer.fullwidth, color=writer.hasmarkup)
         terminalreporter.write_line(text)
+        if self.session.before is not None:
+            terminalreporter.write_line(self._comparison(self.session, writer))
+        for finding in self.findings:
+            color = {"green" if finding.passed else "red": True}
+            terminalreporter.write_line(finding.text, **color)
+        if self.not_run:
+            terminalreporter.write_line(
+                f"{self.bench.stopped}: {self.not_run} cells not run; the same command with "
+                f"--rlm-run {self.session.place} continues",
+                yellow=True,
+            )
         terminalreporter.write_line(f"records: {self.session.place}/")
+
+    @staticmethod
+    def _comparison(session: Session, writer: Any) -> str:
+        from rlm.bench.pairs import between_runs
+        from rlm.bench.report.compare import render
+
+        assert session.before is not None
+        found = between_runs(session.before, list(session.shown.values()))
+        return render(found, width=writer.fullwidth, color=writer.hasmarkup)
 
     def pytest_unconfigure(self) -> None:
         """Stop the engine and close the files."""

@@ -13,9 +13,10 @@ import hashlib
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -29,6 +30,7 @@ from rlm.errors import RecordError
 SCHEMA: Final = 1
 RUNS: Final = Path("runs")
 RESULTS: Final = "results.jsonl"
+TRACES: Final = "trajectories"
 
 COORDINATES: Final = (
     "task",
@@ -47,6 +49,11 @@ Verdict = Literal["correct", "wrong", "truncated", "timeout", "error", "crashed"
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 FAILED: Final[frozenset[Verdict]] = frozenset({"error", "crashed"})
 """Verdicts that say nothing about the model: the cell was not measured."""
+
+_SHARED: Final[Mapping[str, deque[Any]]] = {
+    name: deque(maxlen=8) for name in ("model", "limits", "isolation", "host", "versions")
+}
+"""Parts that the records of a run have in common, each with the last different values read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Where the time went; `queue`, `prefill` and `decode` are the server's own figures."""
+    """Where the time went; `model` is that of all calls without their `queue`.
+
+    `prefill` and `decode` are the server's own figures; the queue is what they leave of a call, 0
+    where the server is silent.
+    """
 
     wall: float = 0.0
     model: float = 0.0
@@ -136,6 +147,8 @@ class Record:
         scores: ``None`` where nothing was scored.
         doc: ``None`` where no document could be made.
         realised_depth: of the evidence, 0 to 1.
+        grep: whether a regular expression without a model gives the right answer; ``None`` if not
+            asked.
         limits: of a code cell, and turns and seconds of the loop.
         isolation: what confined the code.
         trace: ``None`` where there is no trajectory.
@@ -163,6 +176,7 @@ class Record:
     prediction_chars: int = 0
     scores: Scores | None = None
     realised_depth: float | None = None
+    grep: bool | None = None
     usage: Tokens = Tokens()
     iterations: int = 0
     ended_by: str = ""
@@ -230,7 +244,7 @@ def folder(run: str | os.PathLike[str], root: Path | None = None) -> Path:
     """The folder of a run: `run` itself if it is a path, else the one of that name under runs/."""
     path = Path(run)
     base = root or Path()
-    if path.is_absolute() or len(path.parts) > 1:
+    if path.is_absolute() or path.name != os.fspath(run):  # ./x is a folder too
         return base / path
     return base / RUNS / path
 
@@ -253,7 +267,7 @@ def write_trace(run: Path, key: str, data: Mapping[str, Any]) -> Trace:
         RecordError: it cannot be written.
     """
     content = json.dumps(data, separators=(",", ":")).encode("ascii")
-    path = run / "trajectories" / f"{key}.json"
+    path = run / TRACES / f"{key}.json"
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,6 +303,8 @@ class Store:
                 self._lock()  # before the repair: what looks torn may be another's row in writing
                 self.repaired = repair(file)
                 cells = [_record(row) for row in _rows(file) if row["row"] == "cell"]
+                for unfinished in (path / TRACES).glob("*.tmp"):  # by a writer that was killed
+                    unfinished.unlink(missing_ok=True)
             except BaseException:
                 self.close()
                 raise
@@ -388,21 +404,32 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _parse(line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row: dict[str, Any] = json.loads(line)
         schema = row["schema"]
         known = row["row"] in ("run", "cell")
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"not a row of a run: {line[:80]!r}") from error
     if schema != SCHEMA or not known:
         raise RecordError(f"schema {schema!r} is not known here; update rlm-bench")
-    return dict(row)
+    return row
 
 
 def _record(row: Mapping[str, Any]) -> Record:
     try:
-        return msgspec.convert({k: v for k, v in row.items() if k != "row"}, Record)
+        record = msgspec.convert(row, Record)
     except msgspec.ValidationError as error:
         raise RecordError(f"not a cell: {error}") from error
+    parts = {name: _once(seen, getattr(record, name)) for name, seen in _SHARED.items()}
+    return replace(record, **parts)
+
+
+def _once(seen: deque[Any], part: Any) -> Any:
+    """`part`, or its equal among `seen`: so a run of 10,000 cells takes a third of the memory."""
+    for other in tuple(seen):
+        if other == part:
+            return other
+    seen.append(part)
+    return part
 
 
 def done(records: Mapping[str, Record], rerun: Sequence[str]) -> dict[str, Verdict]:

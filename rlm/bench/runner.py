@@ -15,20 +15,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from rlm import architectures, prompts
+from rlm import architectures, controls, prompts
 from rlm.bench import records, tasks
 from rlm.bench.grid import Cell
 from rlm.bench.records import Doc, Failure, Model, Record, Seconds, Tokens, Verdict
 from rlm.bench.tasks.base import SUITE_VERSION, Item, Split
-from rlm.bench.tasks.stream import cell_seed
+from rlm.bench.tasks.own import OwnData
+from rlm.bench.tasks.stream import cell_seed, draw_seed
 from rlm.clients.base import Client, ModelInfo
 from rlm.errors import BudgetExceeded, CallTimeout, PromptTooLong, RecordError, RLMError, UsageError
 from rlm.limits import SandboxLimits
-from rlm.loop import ROOT_OPTIONS, SUB_OPTIONS, Prompt
+from rlm.loop import Prompt
+from rlm.messages import Options
 from rlm.policy import Policy
 from rlm.sandbox import Sandbox, default_backend
 from rlm.trajectory import Answer, Trajectory
-from rlm.vanilla import VANILLA_OPTIONS
 
 CELL_SECONDS: Final = 900.0
 """Wall time after which the loop is asked for its answer, and a call is given up."""
@@ -49,6 +50,7 @@ class Settings:
         seed: of the suite.
         split: whose entities, values and wordings the documents use.
         sandbox: the backend in which a model's code runs.
+        temperature: of every call; above 0 each cell has a sampler seed of its own.
         environment: ``host``, ``versions`` and ``git`` of the record.
     """
 
@@ -59,6 +61,7 @@ class Settings:
     seed: int = 0
     split: Split = "eval"
     sandbox: str = field(default_factory=default_backend)
+    temperature: float = 0.0
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,7 +109,8 @@ def measure(
             return Outcome(record.key, done[record.key], None)
         session = sandbox()
         began = time.monotonic()
-        answer = architectures.get(cell.architecture)(item, _setup(settings, model, session))
+        way = architectures.get(cell.architecture)
+        answer = way.answer(item, _setup(settings, model, session, _options(record, settings)))
         record = _judge(record, settings, item, answer)
         if answer.trajectory.turns:
             record = replace(record, isolation=asdict(session.isolation))
@@ -124,7 +128,6 @@ def blank(cell: Cell, settings: Settings) -> Record:
         run=settings.run.name,
         key="",
         **{name: getattr(cell, name) for name in Cell.__dataclass_fields__},
-        draw=0,
         seed=settings.seed,
         split=settings.split,
         verdict="crashed",
@@ -141,13 +144,23 @@ def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> 
     model = model_of(info, record.architecture, settings)
     return replace(
         record,
-        key=_key(record, doc, model),
+        key=key_of(record, item, doc, model),
         doc=doc,
         model=model,
         question=item.question,
         gold=item.gold,
         realised_depth=item.depth,
+        grep=_grep_solves(record.task, item),
     )
+
+
+@lru_cache(2)
+def _grep_solves(task: str, item: Item) -> bool | None:
+    """Whether a regular expression finds the answer; asked once for all architectures."""
+    try:
+        return tasks.get(task).score(item, controls.grep(item.document, item.question)).exact
+    except RLMError:  # its answer cannot be judged
+        return None
 
 
 def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
@@ -165,7 +178,7 @@ def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
         options={
             "num_ctx": settings.num_ctx,
             **info.options,
-            "sampling": _sampling(architecture),
+            "sampling": _sampling(architecture, settings.temperature),
         },
         prompt=_prompt_name(architecture, settings.prompt, info),
         prompt_version=prompts.VERSION,
@@ -218,9 +231,10 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
     if info is None:
         return frozenset()
     return frozenset(
-        Cell(r.task, r.length, r.depth, r.sample, r.architecture, r.unit)
+        Cell(r.task, r.length, r.depth, r.sample, r.architecture, r.unit, r.draw)
         for r in found
         if (r.seed, r.split) == (settings.seed, settings.split)
+        and r.architecture in architectures.names()
         and r.model == model_of(info, r.architecture, settings)
         and r.versions.get("python", "").startswith(_python(r.architecture))
         and r.limits.get("backend", settings.sandbox) == settings.sandbox
@@ -232,12 +246,14 @@ def make_item(cell: Cell, seed: int, split: Split) -> Item:
     """The document and question of a cell; the same for all architectures.
 
     Raises:
-        UsageError: no such task, or the document is too short for it.
+        UsageError: no such task, or the document is too short for it, or a person's own data are
+            not what they were.
     """
-    numbers = (cell.task, cell.chars, cell.depth)
-    return tasks.get(cell.task).generate(
-        cell.chars, cell.depth, cell_seed(seed, split, *numbers, cell.sample), split=split
-    )
+    task = tasks.get(cell.task)
+    if isinstance(task, OwnData):
+        return task.item(cell.sample)
+    numbers = (cell.task, cell.chars, cell.depth, cell.sample)
+    return task.generate(cell.chars, cell.depth, cell_seed(seed, split, *numbers), split=split)
 
 
 def environment() -> dict[str, Any]:
@@ -251,13 +267,25 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _setup(settings: Settings, client: Client, sandbox: Sandbox) -> architectures.Setup:
+def _options(record: Record, settings: Settings) -> Options | None:
+    """Sampling of one cell; ``None``, the architecture's own, where it is greedy."""
+    own = next(iter(architectures.get(record.architecture).calls.values()), None)
+    if settings.temperature == 0 or own is None or record.doc is None:
+        return None
+    seed = draw_seed(record.doc.sha256, record.draw)
+    return replace(own, temperature=settings.temperature, seed=seed)
+
+
+def _setup(
+    settings: Settings, client: Client, sandbox: Sandbox, options: Options | None
+) -> architectures.Setup:
     return architectures.Setup(
         client=client,
         sandbox=sandbox,
         seconds=CELL_SECONDS,
         prompt=settings.prompt,
         limits=SandboxLimits(),
+        options=options,
         max_iterations=MAX_ITERATIONS,
     )
 
@@ -314,7 +342,7 @@ def _measured(record: Record, settings: Settings, done: Trajectory, wall: float)
         usage=Tokens(usage.prompt_tokens, usage.completion_tokens, usage.calls, done.sub_calls),
         time=Seconds(
             wall=wall,
-            model=times.wall,
+            model=times.wall - times.queue,
             queue=times.queue,
             prefill=times.prefill,
             decode=times.decode,
@@ -331,8 +359,12 @@ def _verdict_of(error: Exception) -> Verdict:
     return "timeout" if spent or isinstance(error, CallTimeout) else "error"
 
 
-def _key(record: Record, doc: Doc, model: Model) -> str:
-    """Hash of everything that could change the result."""
+def key_of(record: Record, item: Item, doc: Doc, model: Model) -> str:
+    """Hash of everything that could change the result.
+
+    Where a generator made the item, coordinates and suite version say what is asked.
+    """
+    asked = {"asked": [item.question, item.gold, *item.answers, item.scorer]} if item.scorer else {}
     return records.digest(
         {
             "suite": SUITE_VERSION,
@@ -343,41 +375,40 @@ def _key(record: Record, doc: Doc, model: Model) -> str:
             "python": _python(record.architecture),
             "policy": asdict(Policy()),
             "limits": record.limits,
+            **asked,
         }
     )
 
 
 def _limits(architecture: str, backend: str) -> dict[str, Any]:
     """What bounds a cell; the sandbox's backend too where code runs, whose errors differ."""
+    way = architectures.get(architecture)
     limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
-    limits["sandbox"] = asdict(SandboxLimits())
-    return limits if architecture == "vanilla" else limits | {"backend": backend}
+    limits |= {"sandbox": asdict(SandboxLimits()), **way.limits}
+    return limits | {"backend": backend} if way.runs_code else limits
 
 
-def _sampling(architecture: str) -> dict[str, dict[str, Any]]:
-    """Options of each kind of call, without `Options.seconds`, which `Record.limits` holds."""
-    kinds = {"root": ROOT_OPTIONS, "sub": SUB_OPTIONS}
-    if architecture == "vanilla":
-        kinds = {"vanilla": VANILLA_OPTIONS}
+def _sampling(architecture: str, temperature: float) -> dict[str, dict[str, Any]]:
+    """Options of each kind of call, without `Options.seconds`, which `Record.limits` holds.
+
+    Above temperature 0 the seed is `draw_seed`, which document and draw of the record give.
+    """
+    drawn: dict[str, Any] = {"temperature": temperature, "seed": "draw"} if temperature else {}
     return {
-        kind: {name: value for name, value in asdict(options).items() if name != "seconds"}
-        for kind, options in kinds.items()
+        kind: {name: value for name, value in asdict(own).items() if name != "seconds"} | drawn
+        for kind, own in architectures.get(architecture).calls.items()
     }
 
 
 def _python(architecture: str) -> str:
     """Python's ``major.minor.`` where a model's code runs, whose error texts the model reads."""
     major, minor, _ = platform.python_version_tuple()
-    return "" if architecture == "vanilla" else f"{major}.{minor}."
+    return f"{major}.{minor}." if architectures.get(architecture).runs_code else ""
 
 
 def _prompt_name(architecture: str, asked: Prompt, info: ModelInfo) -> str:
     """Which system prompt it is (see `rlm.loop.RLM`)."""
-    if architecture == "vanilla":
-        return "vanilla"
-    if asked != "auto":
-        return asked
-    return "compact" if info.spec.startswith("embedded") else "full"
+    return architectures.get(architecture).prompt(asked, info)
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -9,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rlm import clients
+from rlm import architectures, clients
 from rlm.bench import records, runner
 from rlm.bench.grid import Cell
 from rlm.bench.records import Failure, Record, Store, Verdict
 from rlm.bench.runner import Settings
-from rlm.bench.tasks.base import Split
+from rlm.bench.tasks.base import SUITE_VERSION, Split
 from rlm.clients.base import Client, ModelInfo
 from rlm.clients.llamacpp import EngineAddress
 from rlm.errors import ClientError, ModelNotFound, SandboxError, UsageError
@@ -37,6 +38,11 @@ class Options:
         root: where ``runs/`` lies.
         sandbox: a backend's name, or ``auto``.
         clients: how many clients will share an engine.
+        temperature: of every call.
+        max_tokens: once the cells of this session have used so many, no other starts.
+        max_minutes: once the session has run so long, no other starts.
+        compare: an earlier run to compare with.
+        file: ``path`` and ``sha256`` of a person's own data.
     """
 
     spec: str = "embedded"
@@ -49,6 +55,11 @@ class Options:
     root: Path = Path()
     sandbox: str = "auto"
     clients: int = 1
+    temperature: float = 0.0
+    max_tokens: int | None = None
+    max_minutes: float | None = None
+    compare: str | None = None
+    file: dict[str, str] | None = None
 
     @property
     def backend(self) -> str:
@@ -93,6 +104,7 @@ def settings(options: Options, start: Start) -> Settings:
         seed=options.seed,
         split=options.split,
         sandbox=options.backend,
+        temperature=options.temperature,
         environment=start.environment,
     )
 
@@ -109,6 +121,7 @@ class Session:
         info: the model, ``None`` if it could not be asked.
         problem: why not.
         isolation: what confines the code, measured; ``None`` if no cell runs any.
+        before: the records of `Options.compare`.
 
     Raises:
         UsageError: there is no such model, or the sandbox does not hold on this machine.
@@ -120,6 +133,8 @@ class Session:
         self.info: ModelInfo | None = None
         self.problem = ""
         self.shown: dict[str, Record] = {}
+        self.before = records.load(options.compare) if options.compare else None
+        self._began, self._tokens = time.monotonic(), 0
         self._open = ExitStack()
         try:
             engine = self._ask_model()
@@ -165,7 +180,7 @@ class Session:
 
     def _try_sandbox(self) -> Isolation | None:
         """Start a session in the sandbox, so that its self-test says what is in force."""
-        if all(cell.architecture == "vanilla" for cell in self.cells):
+        if not any(architectures.get(cell.architecture).runs_code for cell in self.cells):
             return None
         try:
             with closing(open_sandbox(self.options.backend)) as sandbox:
@@ -191,9 +206,11 @@ class Session:
             "spec": self.options.spec,
             "digest": self.info.digest if self.info else "",
             "window": self.info.window if self.info else None,
+            "suite": SUITE_VERSION,
             "seed": self.options.seed,
             "split": self.options.split,
             "cells": len(self.cells),
+            **({"file": self.options.file} if self.options.file else {}),
             **start.environment,
         }
 
@@ -210,7 +227,7 @@ class Session:
         if self.store.repaired:
             lines.append(
                 f"repaired: cut {self.store.repaired} bytes of a torn last line off "
-                f"{records.RESULTS}; that cell runs again"
+                f"{records.RESULTS}; a cell that it held runs again"
             )
         return lines
 
@@ -230,10 +247,21 @@ class Session:
         """
         self.store.append(record)
         self.shown[record.key] = record
+        self._tokens += record.usage.prompt_tokens + record.usage.completion_tokens
 
     def cached(self, key: str) -> None:
         """Show the record that the run has already."""
         self.shown[key] = self.store.records[key]
+
+    @property
+    def spent(self) -> str:
+        """Which bound of the session is reached; empty while none is."""
+        tokens, minutes = self.options.max_tokens, self.options.max_minutes
+        if tokens is not None and self._tokens >= tokens:
+            return f"stopped by --rlm-max-tokens {tokens}: {self._tokens:,} tokens are used"
+        if minutes is not None and time.monotonic() - self._began >= 60 * minutes:
+            return f"stopped by --rlm-max-minutes {minutes:g}"
+        return ""
 
     def unmeasured(self, cell: Cell, verdict: Verdict, failure: Failure) -> None:
         """Keep a record of a cell that could not say itself how it ended."""

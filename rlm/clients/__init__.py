@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -120,6 +121,30 @@ def open_engine(spec: str, *, num_ctx: int | None = None, clients: int = 1) -> E
 
     default = GGUF_WINDOW if spec.startswith("gguf/") else EMBEDDED_WINDOW
     return start_engine(path, n_ctx=num_ctx or default, connections=CONNECTIONS * clients)
+
+
+def parallel(spec: str) -> int | None:
+    """How many calls the model answers at once; ``None`` where nobody says.
+
+    The engine here answers one after another. Ollama does so too unless ``OLLAMA_NUM_PARALLEL``
+    says otherwise, which a client sees only if the server runs in the same environment. Of the
+    servers of ``openai/`` llama-server tells its slots.
+
+    Raises:
+        UsageError: `spec` is not usable.
+        ClientError: the server cannot be asked.
+    """
+    kind, name = _parse(spec)
+    if kind == "ollama":
+        told = os.environ.get("OLLAMA_NUM_PARALLEL", "")
+        return int(told) if told.isdecimal() and int(told) else 1
+    if kind != "openai":
+        return 1
+    from rlm.clients.openai import OpenAIClient
+
+    name, _, url = name.partition("@")
+    with closing(OpenAIClient(name, url, spec=spec)) as client:
+        return client.slots
 
 
 def _parse(spec: str) -> tuple[str, str]:

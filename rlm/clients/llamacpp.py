@@ -301,8 +301,8 @@ def _read(answer: Json, ids: tuple[int, ...], *, window: int, wall: float) -> Co
         finish_reason=reason,
         window=window,
         truncated=evaluated != len(ids),
-        times=Times(
-            wall=wall, prefill=timings["prompt_ms"] / 1e3, decode=timings["predicted_ms"] / 1e3
+        times=Times.told(
+            wall, prefill=timings["prompt_ms"] / 1e3, decode=timings["predicted_ms"] / 1e3
         ),
         prompt_ids=ids,
         completion_ids=tokens,

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rlm.clients._batch import in_order
@@ -259,4 +259,5 @@ def _times(last: Json, wall: float) -> Times:
     load, prefill, decode = (
         last.get(f"{part}_duration", 0) / 1e9 for part in ("load", "prompt_eval", "eval")
     )
-    return Times(wall=wall, queue=load, prefill=prefill, decode=decode)
+    times = Times.told(wall, prefill=prefill, decode=decode)
+    return replace(times, queue=max(load, times.queue))

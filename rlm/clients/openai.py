@@ -102,6 +102,12 @@ class OpenAIClient:
             return int(told)
         return (self._page("/props").get("default_generation_settings") or {}).get("n_ctx")
 
+    @property
+    def slots(self) -> int | None:
+        """How many calls llama-server answers at once; ``None`` from a server that says nothing."""
+        told = self._page("/props").get("total_slots")
+        return told if isinstance(told, int) and told > 0 else None
+
     @cached_property
     def _card(self) -> Json:
         """The model's entry in ``/v1/models``; empty where the server keeps no such list."""
@@ -165,8 +171,8 @@ def completion(
         finish_reason=_FINISH[reason],
         window=window,
         truncated=usage["prompt_tokens"] < least_tokens(messages),
-        times=Times(
-            wall=wall,
+        times=Times.told(
+            wall,
             prefill=timings.get("prompt_ms", 0.0) / 1e3,
             decode=timings.get("predicted_ms", 0.0) / 1e3,
         ),

@@ -15,12 +15,19 @@ class ReaderServer(ScriptedServer):
 
     Args:
         window: in tokens of four characters; a longer prompt is refused as vLLM refuses it.
+
+    Attributes:
+        answers: it answers right; else with a number that is in no document.
     """
 
     def __init__(self, window: int = 4096) -> None:
         card = {"id": NAME, "owned_by": "vllm", "max_model_len": window}
         super().__init__({"/v1/models": Reply({"data": [card]})})
-        self.window = window
+        self.window, self.answers = window, True
+
+    def slots(self, number: int) -> None:
+        """Tell how many calls are answered at once, as llama-server does."""
+        self.standing["/props"] = Reply({"total_slots": number})
 
     @property
     def spec(self) -> str:
@@ -40,6 +47,8 @@ class ReaderServer(ScriptedServer):
         return chat(self._answer(texts), usage=usage)
 
     def _answer(self, texts: list[str]) -> str:
+        if not self.answers:
+            return "FINAL(99)"
         if "Reply with the answer only" not in texts[0]:
             return CODE if len(texts) > 1 else "nothing"
         found = re.search(r"\d{5}", texts[1])

@@ -230,3 +230,16 @@ def test_store_knows_which_models_made_the_run(tmp_path):
 
 def test_record_is_plain_data():
     assert json.loads(json.dumps(asdict(record())))["scores"] == {"exact": True, "graded": 1.0}
+
+
+def test_records_share_what_they_have_in_common(tmp_path):
+    """Guards the memory of a run with 10,000 cells."""
+    stored(tmp_path, record("a"), record("b"))
+    first, second = records.load(tmp_path)
+    assert first.model is second.model
+
+
+@pytest.mark.parametrize("given", ["./x", "a/x", "x/"])
+def test_what_looks_like_a_folder_is_one(given):
+    assert records.folder(given) == Path(given)
+    assert records.folder("x") == records.RUNS / "x"

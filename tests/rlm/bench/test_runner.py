@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rlm.bench import runner
-from rlm.bench.grid import Cell
+from rlm.bench import runner, tasks
+from rlm.bench.grid import Cell, Grid
 from rlm.bench.records import Failure
 from rlm.bench.runner import Outcome, Settings
+from rlm.bench.tasks import own
 from rlm.clients import connect
 from rlm.clients.base import Client
 from rlm.errors import CallTimeout, ProtocolError, ServerUnreachable
@@ -273,3 +274,50 @@ def test_environment_names_versions():
     assert found["versions"]["python"].startswith("3.")
     assert found["versions"]["rlm-bench"]
     assert found["host"]["processors"] >= 1
+
+
+def test_a_draw_has_a_seed_of_its_own_for_all_architectures(settings, client, sandbox):
+    warm = replace(settings, temperature=0.8)
+    seen = {}
+    for architecture in ("vanilla", "rlm"):
+        for draw in (0, 1):
+            cell = Cell("niah", 1024, 50, 0, architecture, draw=draw)
+            record = measure(cell, warm, client, sandbox).record
+            sampling = record.model.options["sampling"]
+            assert {(s["temperature"], s["seed"]) for s in sampling.values()} == {(0.8, "draw")}
+            kept = json.loads((warm.run / record.trace.path).read_bytes())
+            seen[record.key] = (record.draw, record.doc.sha256, len(kept["calls"]))
+    assert len(seen) == 4
+    assert len({sha for _, sha, _ in seen.values()}) == 1
+
+
+def test_temperature_0_leaves_the_key_as_it_is(settings, client, sandbox):
+    greedy = measure(CELL, settings, client, sandbox).record
+    again = measure(CELL, replace(settings, temperature=0.0), client, sandbox).record
+    warm = measure(CELL, replace(settings, temperature=0.5), client, sandbox).record
+    assert greedy.key == again.key != warm.key
+    assert {s["seed"] for s in greedy.model.options["sampling"].values()} == {0}
+
+
+def test_a_record_says_whether_grep_would_have_done(settings, client, sandbox):
+    record = measure(replace(CELL, architecture="grep"), settings, client, sandbox).record
+    assert record.grep == (record.verdict == "correct")
+    assert (record.usage.calls, record.isolation) == (0, {})
+    assert measure(CELL, settings, client, sandbox).record.grep == record.grep
+
+
+def test_what_a_line_of_own_data_asks_is_in_the_key(
+    settings, client, sandbox, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
+    keys = set()
+    for question, answer in (("Which?", "12345"), ("Which one?", "12345"), ("Which?", "1234")):
+        path = tmp_path / "mine.jsonl"
+        line = {"context": "The number is 12345.", "query": question, "answer": answer}
+        path.write_text(json.dumps(line) + "\n")
+        data = own.load(path)
+        tasks.register(data)
+        (cell,) = data.cells(Grid(architectures=("vanilla",)))
+        runner.make_item.cache_clear()
+        keys.add(measure(cell, settings, client, sandbox).record.key)
+    assert len(keys) == 3

@@ -1,0 +1,117 @@
+"""The options of the command line: names, values, helps. What a value means is `rlm.bench.grid`'s.
+
+Nothing here is imported beyond the standard library, so that a pytest without cells stays fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Final
+
+VALUES: Final = (
+    (
+        ("model", "SPEC", "parse_model", "embedded"),
+        "Model: embedded (default, needs no download), ollama/NAME, openai/NAME@URL, gguf/PATH",
+    ),
+    (
+        ("tasks", "A,B", "parse_names", None),
+        "Tasks, such as niah,long_doc_qa; default: all that are collected",
+    ),
+    (
+        ("lengths", "1k,8k", "parse_lengths", None),
+        "Lengths of the documents, k = 1,024; default 1k,2k,4k,8k,16k,32k,64k,128k",
+    ),
+    (
+        ("depths", "10,50", "parse_depths", None),
+        "Where the evidence stands, in percent; default: the task's own, mostly 10,50,90",
+    ),
+    (
+        ("arch", "A,B", "parse_architectures", None),
+        "Architectures; default vanilla,rlm. Controls: repl (no sub-calls), rag (search, then one "
+        "call), grep (no model), oracle (the evidence alone), closedbook (no document)",
+    ),
+    (("samples", "N", "parse_count", None), "Documents for each length and depth; default 3"),
+    (
+        ("draws", "N", "parse_count", None),
+        "Answers to each document; default 1. More than one needs --rlm-temperature",
+    ),
+    (
+        ("temperature", "T", "parse_temperature", 0.0),
+        "Of every call; default 0, which is greedy. Above it each draw has a seed of its own",
+    ),
+    (("seed", "N", "parse_seed", 0), "Seed of the suite: another makes other documents; default 0"),
+    (
+        ("file", "DATA.jsonl", "parse_file", None),
+        "Your own data: each line a JSON object with context, query and answer becomes a cell; "
+        "the other tasks are left out unless --rlm-tasks names them",
+    ),
+    (
+        ("num-ctx", "auto|N", "parse_window", None),
+        "Window in tokens; default auto: 4096 for embedded, else up to 16384 or what is served",
+    ),
+    (
+        ("run", "NAME", "parse_run", None),
+        "Name of the run under runs/, or a folder. One that exists is continued: a cell that it "
+        "holds is shown, not run. Default: the UTC time",
+    ),
+    (
+        ("rerun", "VERDICTS", "parse_rerun", ("error", "crashed")),
+        "With --rlm-run, what runs again: verdicts, all, or none; default error,crashed",
+    ),
+    (
+        ("max-tokens", "N", "parse_tokens", None),
+        "Start no cell once this session's cells have used so many tokens, prompts and answers "
+        "together (200k, 5M); the same --rlm-run continues later",
+    ),
+    (
+        ("max-minutes", "M", "parse_minutes", None),
+        "Start no cell once this session has run so long; the same --rlm-run continues later",
+    ),
+    (
+        ("compare", "RUN", "parse_run", None),
+        "Compare with an earlier run, cell by cell, at the end",
+    ),
+)
+"""Options with a value: name, placeholder, parser in `rlm.bench.grid`, default; help."""
+
+CHOICES: Final = (
+    ("length-unit", ("tokens", "chars"), "What lengths count; a token is four characters"),
+    ("prompt", ("auto", "full", "compact"), "System prompt; auto is compact for embedded models"),
+    (
+        "sandbox",
+        ("auto", "process", "no-open", "bwrap", "monty", "unconfined"),
+        "What confines the model's code (rlm doctor says what this machine has); auto is process "
+        "on Linux, else monty",
+    ),
+    ("split", ("eval", "train"), "Whose names, values and wordings the documents use"),
+    (
+        "fail-on",
+        ("nothing", "regression"),
+        "With --rlm-compare: whether cells that became significantly worse fail the session",
+    ),
+)
+"""Options with fixed values, the first of which is the default; help."""
+
+FAIL_UNDER: Final = (
+    "Fail the session where fewer cells are correct, such as rlm@128k>=0.9 or "
+    "niah:vanilla@1k>=95%%; may be given several times"
+)
+PLAN: Final = "Show the cells, with the tokens and time to expect, and run nothing"
+
+
+def typed(name: str, module: str = "grid") -> Callable[[str], object]:
+    """The parser `name` of ``rlm.bench.MODULE``; its `UsageError` becomes argparse's."""
+
+    def parse(text: str) -> object:
+        from importlib import import_module
+
+        from rlm.errors import UsageError
+
+        try:
+            value: object = getattr(import_module(f"rlm.bench.{module}"), name)(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return value
+
+    return parse
