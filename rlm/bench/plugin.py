@@ -15,43 +15,27 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from rlm.bench import options
+from rlm.bench.controller import CONTROLLER, PROPERTY, STOP, Collected, Controller, pack
 
 if TYPE_CHECKING:
-    from rlm.bench.gates import Finding
     from rlm.bench.grid import Cell, Grid
     from rlm.bench.mailbox import Mailbox
     from rlm.bench.runner import Outcome
-    from rlm.bench.session import Options, Session, Start
+    from rlm.bench.session import Options, Start
     from rlm.bench.tasks.own import OwnData
     from rlm.clients.base import Client
     from rlm.sandbox.base import Sandbox
-
-PROPERTY: Final = "rlm_cell"
-CONTROLLER: Final = "rlm_bench_controller"
-STOP: Final = "stop"
-OWN: Final = "own"
-"""The task of a module that takes the cells of ``--rlm-file``."""
-STATUS: Final = {
-    "correct": ("C", {"green": True}),
-    "wrong": ("W", {"yellow": True}),
-    "truncated": ("T", {"yellow": True}),
-    "timeout": ("O", {"yellow": True}),
-    "error": ("E", {"red": True}),
-    "crashed": ("X", {"red": True}),
-}
-"""Letter and colour of each verdict; a cell done in an earlier session has a small letter."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,21 +61,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=options.FAIL_UNDER,
     )
     group.addoption("--rlm-plan", action="store_true", help=options.PLAN)
-
-
-@dataclass
-class Collected:
-    """What a process collected.
-
-    Attributes:
-        cells: by node id.
-        tasks: all seen, selected or not.
-        problem: why a cell cannot be run; only who collects knows everybody's tasks.
-    """
-
-    cells: dict[str, Cell] = field(default_factory=dict)
-    tasks: list[str] = field(default_factory=list)
-    problem: str = ""
 
 
 class Bench:
@@ -165,6 +134,8 @@ class Bench:
         self._stopped = reason
 
 
+OWN: Final = "own"
+"""The task of a module that takes the cells of ``--rlm-file``."""
 BENCH: Final = pytest.StashKey[Bench]()
 
 
@@ -400,7 +371,7 @@ class CellRun:
             sandbox=lambda: self._request.getfixturevalue("rlm_sandbox"),
             done=bench.start.done,
         )
-        self._request.node.user_properties.append((PROPERTY, _pack(outcome)))
+        self._request.node.user_properties.append((PROPERTY, pack(outcome)))
         if outcome.bug is not None:
             raise outcome.bug
         if outcome.verdict in FAILED:
@@ -411,228 +382,3 @@ def _reason(outcome: Outcome) -> str:
     if outcome.record is None or outcome.record.error is None:
         return f"{outcome.verdict} in an earlier session of this run"
     return f"{outcome.record.error.type}: {outcome.record.error.message}"
-
-
-def _pack(outcome: Outcome) -> str:
-    """One ASCII string: what else stands in `user_properties` can kill a whole xdist run."""
-    from rlm.bench.records import encode
-
-    record = encode(outcome.record) if outcome.record else None
-    return json.dumps({"key": outcome.key, "verdict": outcome.verdict, "record": record})
-
-
-def _unpack(report: pytest.TestReport) -> dict[str, str | None] | None:
-    """What `_pack` put into the report of the call, if it is one of a cell."""
-    if report.when != "call":
-        return None
-    packed = dict(report.user_properties).get(PROPERTY)
-    return json.loads(str(packed)) if packed else None
-
-
-class Controller:
-    """The process that has the terminal: it alone writes records and owns the engine."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.cells: dict[str, Cell] = {}
-        self.session: Session | None = None
-        self.mailbox: Mailbox | None = None
-        self.not_run = 0
-        self.findings: list[Finding] = []
-
-    def begin(self, collected: Collected) -> None:
-        """Start the session once its cells are known."""
-        from rlm.bench import tasks
-        from rlm.bench.grid import known
-        from rlm.bench.session import Session
-        from rlm.errors import RecordError, UsageError
-
-        option = self.bench.config.option
-        self.cells = collected.cells
-        try:
-            for name in option.rlm_tasks or ():
-                known(name, "task", sorted({*tasks.names(), *collected.tasks}))
-            if (option.rlm_draws or 1) > 1 and option.rlm_temperature == 0:
-                raise UsageError(
-                    f"--rlm-draws {option.rlm_draws} at temperature 0 would be the same answer "
-                    "each time: add --rlm-temperature 0.7, or --rlm-samples for more documents"
-                )
-            if collected.problem:
-                raise UsageError(collected.problem)
-            if self.cells and not (option.rlm_plan or option.collectonly):
-                self.session = Session(self.bench.options, self.cells.values())
-                self.bench.start = self.session.start
-        except (UsageError, RecordError) as error:
-            raise pytest.UsageError(str(error)) from error
-
-    def pytest_report_collectionfinish(self) -> list[str]:
-        """Say what will run, below the number of collected items."""
-        if self.session is None:
-            return []
-        terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
-        for verdict in STATUS if terminal else ():
-            terminal.stats.setdefault(verdict, [])  # their order in pytest's closing line
-        own = self.bench.own
-        return self.session.lines() + (own.told() if own else [])
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker where to meet."""
-        from rlm.bench.mailbox import Mailbox
-
-        self.mailbox = self.mailbox or Mailbox.new()
-        node.workerinput["rlm_mailbox"] = str(self.mailbox.path)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
-        """Begin, when the first worker says what there is to run."""
-        assert self.mailbox is not None
-        data = self.mailbox.read(node.workerinput["workerid"])
-        if data is None or self.session is not None:
-            return
-        from rlm.bench.grid import Cell
-
-        cells = {nodeid: Cell(**cell) for nodeid, cell in data["cells"].items()}
-        self.begin(Collected(cells, data["tasks"], data["problem"]))
-        if self.session is not None:
-            self.mailbox.write("start", asdict(self.session.start))
-            terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
-            for line in self.pytest_report_collectionfinish() if terminal else ():
-                terminal.write_line(line)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> bool | None:
-        """With ``--rlm-plan``: show the plan, in place of all tests."""
-        config = self.bench.config
-        if not config.option.rlm_plan:
-            return None
-        from rlm.bench.report.plan import plan
-
-        terminal = config.pluginmanager.getplugin("terminalreporter")
-        if terminal and self.cells:
-            text = plan(
-                list(self.cells.values()),
-                spec=config.option.rlm_model,
-                window=config.option.rlm_num_ctx,
-                width=terminal._tw.fullwidth,
-                color=terminal._tw.hasmarkup,
-            )
-            terminal.write_line("")
-            terminal.write_line(text)
-        return True
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the record of a cell."""
-        from rlm.errors import RecordError
-
-        try:
-            self._keep(report)
-        except RecordError as error:  # the session is pointless if its records cannot be kept
-            raise pytest.UsageError(str(error)) from error
-
-    def _keep(self, report: pytest.TestReport) -> None:
-        # --dist loadgroup adds the group's name.
-        cell = self.cells.get(report.nodeid) or self.cells.get(report.nodeid.rpartition("@")[0])
-        if self.session is None or cell is None:
-            return
-        from rlm.bench.records import Failure, decode
-
-        packed = _unpack(report)
-        when = str(report.when)
-        if packed and packed["record"]:
-            self.session.finished(decode(packed["record"]))
-            self._stop_when_spent(self.session)
-        elif packed:
-            self.session.cached(str(packed["key"]))
-        elif when == "call" and report.skipped and self.bench.stopped:
-            self.not_run += 1
-        elif when == "???":  # the worker died
-            self.session.unmeasured(cell, "crashed", Failure("crashed", report.longreprtext))
-        elif when in ("setup", "call") and report.failed:
-            self.session.unmeasured(cell, "error", Failure(when, report.longreprtext))
-
-    def _stop_when_spent(self, session: Session) -> None:
-        """Once a bound is reached, let no process start another cell."""
-        if not self.bench.stopped and (reason := session.spent):
-            self.bench.stopped = reason
-            if self.mailbox is not None:
-                self.mailbox.write(STOP, {"reason": reason})
-
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> Status | None:
-        """A verdict is a category of its own, except that what was not measured failed."""
-        if str(report.when) == "???" and self.session is not None:
-            return "failed", "X", ("CRASHED", {"red": True})
-        packed = _unpack(report)
-        if not packed:
-            return None
-        verdict, is_cached = str(packed["verdict"]), packed["record"] is None
-        letter, markup = STATUS[verdict]
-        if report.failed and "red" not in markup:
-            return None  # something after `cell.run()` failed
-        word = f"{verdict.upper()} (cached)" if is_cached else verdict.upper()
-        category = "failed" if report.failed else verdict
-        return category, letter.lower() if is_cached else letter, (word, markup)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Judge the gates; an unfinished run and one that fails them tell it by their status.
-
-        A status that is not 0 already says more, and stays.
-        """
-        if self.session is None:
-            return
-        from rlm.bench import gates
-
-        option, records = self.bench.config.option, list(self.session.shown.values())
-        self.findings = gates.judge(option.rlm_fail_under, records)
-        if option.rlm_fail_on == "regression" and self.session.before is not None:
-            self.findings += gates.regressions(self.session.before, records)
-        if session.exitstatus != pytest.ExitCode.OK:
-            return
-        if not all(finding.passed for finding in self.findings):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif self.not_run:
-            session.exitstatus = pytest.ExitCode.INTERRUPTED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The table, and where the records are."""
-        if self.session is None or not self.session.shown:
-            return
-        from rlm.bench.report.summary import summary
-
-        terminalreporter.section("rlm-bench")
-        writer = terminalreporter._tw
-        records = list(self.session.shown.values())
-        text = summary(records, width=writer.fullwidth, color=writer.hasmarkup)
-        terminalreporter.write_line(text)
-        if self.session.before is not None:
-            terminalreporter.write_line(self._comparison(self.session, writer))
-        for finding in self.findings:
-            color = {"green" if finding.passed else "red": True}
-            terminalreporter.write_line(finding.text, **color)
-        if self.not_run:
-            terminalreporter.write_line(
-                f"{self.bench.stopped}: {self.not_run} cells not run; the same command with "
-                f"--rlm-run {self.session.place} continues",
-                yellow=True,
-            )
-        terminalreporter.write_line(f"records: {self.session.place}/")
-
-    @staticmethod
-    def _comparison(session: Session, writer: Any) -> str:
-        from rlm.bench.pairs import between_runs
-        from rlm.bench.report.compare import render
-
-        assert session.before is not None
-        found = between_runs(session.before, list(session.shown.values()))
-        return render(found, width=writer.fullwidth, color=writer.hasmarkup)
-
-    def pytest_unconfigure(self) -> None:
-        """Stop the engine and close the files."""
-        if self.session is not None:
-            self.session.close()
-        if self.mailbox is not None:
-            self.mailbox.close()
-
-
-Status = tuple[str, str, tuple[str, Mapping[str, bool]]]
