@@ -73,6 +73,11 @@ class Tokens:
     calls: int = 0
     sub_calls: int = 0
 
+    @property
+    def total(self) -> int:
+        """Prompts and answers together."""
+        return self.prompt_tokens + self.completion_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Seconds:

@@ -247,7 +247,7 @@ class Session:
         """
         self.store.append(record)
         self.shown[record.key] = record
-        self._tokens += record.usage.prompt_tokens + record.usage.completion_tokens
+        self._tokens += record.usage.total
 
     def cached(self, key: str) -> None:
         """Show the record that the run has already."""

@@ -121,7 +121,7 @@ def _figures(cells: Sequence[Record]) -> list[str | Text]:
     told = [r for r in cells if r.verdict not in FAILED]
     told = [r for r in told if r.verdict != "timeout" or r.usage.calls]
     seconds = [r.time.wall for r in told]
-    tokens = [float(r.usage.prompt_tokens + r.usage.completion_tokens) for r in told]
+    tokens = [float(r.usage.total) for r in told]
     return [
         share,
         Text(interval),

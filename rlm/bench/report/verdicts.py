@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import count
 from math import inf
+from statistics import median
 from typing import Final
 
 from rlm.bench import pairs
@@ -115,6 +116,8 @@ def _over_lengths(records: Iterable[Record], threshold: float) -> list[str]:
         if len({length for lengths in series.values() for length in lengths}) > 1:
             told = (_effective(series, unit, threshold), _lead(series, unit))
             found += [f"{task}: {text}" for text in told if text]
+        if text := _at_equal_tokens(series, unit):
+            found.append(f"{task}: {text}")
     return found
 
 
@@ -157,6 +160,20 @@ def _lead(series: Series, unit: Unit) -> str:
     after = [r.verdict for n in measured if n > found.length for r in left[n]]
     unread = f", where {LEFT} could not read" if set(after) == {"truncated"} else ""
     return f"{RIGHT} leads beyond {_about(found.length)} {interval}{unread}"
+
+
+def _at_equal_tokens(series: Series, unit: Unit) -> str:
+    """How often `RIGHT` is right with no more tokens than `LEFT` takes, where that could read."""
+    left, right = series.get(LEFT, {}), series.get(RIGHT, {})
+    found = []
+    for length in sorted(left.keys() & right.keys()):
+        valid = (r for r in left[length] if r.verdict in pairs.VALID)
+        if took := [r.usage.total for r in valid if r.usage.total]:
+            most, cells = median(took), right[length]
+            within = sum(r.verdict == "correct" and r.usage.total <= most for r in cells)
+            found.append(f"{_where(length, unit)} {within}/{len(cells)}")
+    head = f"{RIGHT} correct with no more tokens than {LEFT}'s median"
+    return f"{head}: {', '.join(found)}" if found else ""
 
 
 def _end(length: float, measured: Sequence[int], unit: Unit) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from rlm.bench.records import Tokens
 from rlm.bench.report.verdicts import chance, lines, points
 from rlm.bench.statistics import Estimate, mcnemar
 from rlm.errors import UsageError
@@ -166,3 +167,19 @@ def test_figures_are_short():
 def test_a_threshold_that_cannot_be_reached_is_refused(threshold):
     with pytest.raises(UsageError, match=f"threshold of {threshold:g} cannot be"):
         lines([], threshold=threshold)
+
+
+def test_accuracy_at_equal_tokens():
+    def costing(records, *tokens):
+        pairs = zip(records, tokens, strict=True)
+        return [
+            replace(r, usage=Tokens(prompt_tokens=n - 1, completion_tokens=1)) for r, n in pairs
+        ]
+
+    records = [
+        *costing(run(K, vanilla="+-+"), 100, 200, 300),
+        *costing(run(K, rlm="++-"), 200, 201, 10),
+        *run(8 * K, vanilla="ttt", rlm="+++"),
+    ]
+    (found,) = (line for line in lines(records) if "no more tokens" in line)
+    assert found == "niah: rlm correct with no more tokens than vanilla's median: 1k 1/3"
