@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
-    from rlm.bench.gates import Finding
+    from rlm.bench.gates import Finding, Gate
     from rlm.bench.grid import Cell
     from rlm.bench.mailbox import Mailbox
     from rlm.bench.plugin import Bench
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PROPERTY: Final = "rlm_cell"
 CONTROLLER: Final = "rlm_bench_controller"
 STOP: Final = "stop"
+OWN: Final = "own"
+"""The task of a module that takes the cells of ``--rlm-file``."""
 STATUS: Final = {
     "correct": ("C", {"green": True}),
     "wrong": ("W", {"yellow": True}),
@@ -94,11 +96,35 @@ class Controller:
                 )
             if collected.problem:
                 raise UsageError(collected.problem)
+            if option.rlm_file and OWN not in collected.tasks:
+                raise UsageError(
+                    "--rlm-file: no module with its cells is collected; take the folder "
+                    'benchmarks, or write one with @pytest.mark.cells("own")'
+                )
+            if OWN in (option.rlm_tasks or ()) and not option.rlm_file:
+                raise UsageError("--rlm-tasks own needs data: add --rlm-file DATA.jsonl")
+            self._refuse_idle_gates(option.rlm_fail_under)
             if self.cells and not (option.rlm_plan or option.collectonly):
                 self.session = Session(self.bench.options, self.cells.values())
                 self.bench.start = self.session.start
         except (UsageError, RecordError) as error:
             raise pytest.UsageError(str(error)) from error
+
+    def _refuse_idle_gates(self, given: Sequence[Gate]) -> None:
+        """Refuse a gate that speaks of none of the cells, before they run."""
+        from rlm.bench.grid import label
+        from rlm.errors import UsageError
+
+        places = {(c.task, c.unit, c.length, c.architecture) for c in self.cells.values()}
+        for gate in given if places else ():
+            if not any(gate.names(place) for place in places):
+                there = (sorted({str(place[i]) for place in places}) for i in (0, 3))
+                tasks, names = (", ".join(found) for found in there)
+                lengths = ", ".join(label(n) for n in sorted({place[2] for place in places}))
+                raise UsageError(
+                    f"--rlm-fail-under {gate.text} names none of the cells; there are {tasks}; "
+                    f"{names}; {lengths}"
+                )
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Say what will run, below the number of collected items."""
@@ -214,13 +240,14 @@ class Controller:
 
         A status that is not 0 already says more, and stays.
         """
-        if self.session is None:
+        option = self.bench.config.option
+        if option.rlm_plan or option.collectonly or not (self.session or option.rlm_fail_under):
             return
         from rlm.bench import gates
 
-        option, records = self.bench.config.option, list(self.session.shown.values())
+        records = list(self.session.shown.values()) if self.session else []
         self.findings = gates.judge(option.rlm_fail_under, records)
-        if option.rlm_fail_on == "regression" and self.session.before is not None:
+        if self.session and option.rlm_fail_on == "regression" and self.session.before is not None:
             self.findings += gates.regressions(self.session.before, records)
         if session.exitstatus != pytest.ExitCode.OK:
             return
@@ -232,6 +259,7 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, and where the records are."""
         if self.session is None or not self.session.shown:
+            self._show_findings(terminalreporter)
             return
         from rlm.bench.report.summary import summary
 
@@ -242,16 +270,21 @@ class Controller:
         terminalreporter.write_line(text)
         if self.session.before is not None:
             terminalreporter.write_line(self._comparison(self.session, writer))
+        self._show_findings(terminalreporter)
+        if self.not_run:
+            terminalreporter.write_line(self._unfinished(self.session), yellow=True)
+        terminalreporter.write_line(f"records: {self.session.place}/")
+
+    def _show_findings(self, terminalreporter: pytest.TerminalReporter) -> None:
         for finding in self.findings:
             color = {"green" if finding.passed else "red": True}
             terminalreporter.write_line(finding.text, **color)
-        if self.not_run:
-            terminalreporter.write_line(
-                f"{self.bench.stopped}: {self.not_run} cells not run; the same command with "
-                f"--rlm-run {self.session.place} continues",
-                yellow=True,
-            )
-        terminalreporter.write_line(f"records: {self.session.place}/")
+
+    def _unfinished(self, session: Session) -> str:
+        told = f"{self.bench.stopped}: {self.not_run} cells not run; the same command with "
+        told += f"--rlm-run {session.place} continues"
+        again = set(self.bench.config.option.rlm_rerun) - {"error", "crashed"}
+        return told + (", but without --rlm-rerun, which would begin again" if again else "")
 
     @staticmethod
     def _comparison(session: Session, writer: Any) -> str:

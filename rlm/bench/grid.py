@@ -216,9 +216,10 @@ def parse_file(text: str) -> str:
     Raises:
         UsageError: it is not.
     """
-    if not Path(text).is_file():
-        raise UsageError(f"there is no file {text!r}: give the path of a file of JSON lines")
-    return text
+    with contextlib.suppress(OSError, ValueError):  # no name of a file at all
+        if Path(text).is_file():
+            return text
+    raise UsageError(f"there is no file {text[:100]!r}: give the path of a file of JSON lines")
 
 
 def parse_seed(text: str) -> int:

@@ -43,12 +43,13 @@ VALUES: Final = (
     (("seed", "N", "parse_seed", 0), "Seed of the suite: another makes other documents; default 0"),
     (
         ("file", "DATA.jsonl", "parse_file", None),
-        "Your own data: each line a JSON object with context, query and answer becomes a cell; "
-        "the other tasks are left out unless --rlm-tasks names them",
+        "Your own data: each line a JSON object with context, query and answer becomes a cell, "
+        "whose length is its own; the other tasks are left out unless --rlm-tasks names them",
     ),
     (
         ("num-ctx", "auto|N", "parse_window", None),
-        "Window in tokens; default auto: 4096 for embedded, else up to 16384 or what is served",
+        "Window in tokens, a multiple of 256; default auto: 4096 for embedded, else up to 16384 or "
+        "what is served",
     ),
     (
         ("run", "NAME", "parse_run", None),
@@ -57,12 +58,13 @@ VALUES: Final = (
     ),
     (
         ("rerun", "VERDICTS", "parse_rerun", ("error", "crashed")),
-        "With --rlm-run, what runs again: verdicts, all, or none; default error,crashed",
+        "With --rlm-run, what runs again: all, none, or some of correct,wrong,truncated,timeout,"
+        "error,crashed; default error,crashed",
     ),
     (
         ("max-tokens", "N", "parse_tokens", None),
         "Start no cell once this session's cells have used so many tokens, prompts and answers "
-        "together (200k, 5M); the same --rlm-run continues later",
+        "together (200k is 200,000); the same --rlm-run continues later",
     ),
     (
         ("max-minutes", "M", "parse_minutes", None),
@@ -70,7 +72,7 @@ VALUES: Final = (
     ),
     (
         ("compare", "RUN", "parse_run", None),
-        "Compare with an earlier run, cell by cell, at the end",
+        "Compare with an earlier run, a name under runs/ or a folder, cell by cell, at the end",
     ),
 )
 """Options with a value: name, placeholder, parser in `rlm.bench.grid`, default; help."""
@@ -94,10 +96,13 @@ CHOICES: Final = (
 """Options with fixed values, the first of which is the default; help."""
 
 FAIL_UNDER: Final = (
-    "Fail the session where fewer cells are correct, such as rlm@128k>=0.9 or "
-    "niah:vanilla@1k>=95%%; may be given several times"
+    "Fail the session where fewer cells are correct: [TASK:]ARCH[@LENGTH]>=SHARE, such as "
+    "rlm@128k>=0.9 or niah:vanilla>=95%%; what is left out is each one; may be given several times"
 )
-PLAN: Final = "Show the cells, with the tokens and time to expect, and run nothing"
+PLAN: Final = (
+    "Show the cells, with the tokens and time to expect, and run nothing; cells that a run of "
+    "--rlm-run has already are counted too"
+)
 
 
 def typed(name: str, module: str = "grid") -> Callable[[str], object]:

@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from rlm.bench import options
-from rlm.bench.controller import CONTROLLER, PROPERTY, STOP, Collected, Controller, pack
+from rlm.bench.controller import CONTROLLER, OWN, PROPERTY, STOP, Collected, Controller, pack
 
 if TYPE_CHECKING:
     from rlm.bench.grid import Cell, Grid
@@ -134,8 +135,6 @@ class Bench:
         self._stopped = reason
 
 
-OWN: Final = "own"
-"""The task of a module that takes the cells of ``--rlm-file``."""
 BENCH: Final = pytest.StashKey[Bench]()
 
 
@@ -160,6 +159,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and in the process that has the terminal the controller."""
     config.addinivalue_line("markers", "cells(task): one case for each cell of the task's grid")
     config.addinivalue_line("markers", "smoke: a subset of the cells that takes under a minute")
+    if config.option.rlm_fail_on == "regression" and not config.option.rlm_compare:
+        raise pytest.UsageError("--rlm-fail-on regression compares nothing: add --rlm-compare RUN")
     config.stash[BENCH] = bench = Bench(config)
     if bench.worker:
         return
@@ -188,13 +189,25 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 def _has_cells(config: pytest.Config) -> bool:
     """Whether a module among the arguments has cells; workers are counted before collection."""
-    patterns = config.getini("python_files")
-    for arg in config.args:
-        path = config.invocation_params.dir / arg.partition("::")[0]
-        files = [path] if path.is_file() else (f for p in patterns for f in path.rglob(p))
-        if any(_marks_cells(file) for file in files):
-            return True
-    return False
+    paths = (config.invocation_params.dir / arg.partition("::")[0] for arg in config.args)
+    return any(_marks_cells(file) for path in paths for file in _modules(path, config))
+
+
+def _modules(path: Path, config: pytest.Config) -> Iterator[Path]:
+    """The files of tests below a folder where pytest would look, or the file itself."""
+    if path.is_file():
+        yield path
+    patterns, left_out = config.getini("python_files"), config.getini("norecursedirs")
+    for folder, inner, files in os.walk(path):
+        inner[:] = [
+            name
+            for name in inner
+            if not any(fnmatch(name, pattern) for pattern in left_out)
+            and not Path(folder, name, "pyvenv.cfg").exists()
+        ]
+        for name in files:
+            if any(fnmatch(name, pattern) for pattern in patterns):
+                yield Path(folder, name)
 
 
 def _marks_cells(file: Path) -> bool:
@@ -203,13 +216,13 @@ def _marks_cells(file: Path) -> bool:
         source = file.read_text(encoding="utf-8")
         if "mark.cells(" not in source:
             return False
-        marks = (mark for node in ast.parse(source).body for mark in _decorators(node))
-        return any(ast.unparse(mark).startswith("pytest.mark.cells(") for mark in marks)
+        marks = (mark for node in ast.walk(ast.parse(source)) for mark in _decorators(node))
+        return any("mark.cells(" in ast.unparse(mark) for mark in marks)
     except (OSError, ValueError, SyntaxError):
         return False
 
 
-def _decorators(node: ast.stmt) -> list[ast.expr]:
+def _decorators(node: ast.AST) -> list[ast.expr]:
     return node.decorator_list if isinstance(node, ast.FunctionDef) else []
 
 

@@ -401,6 +401,8 @@ def repair(path: Path) -> int:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):  # torn by a kill, or in writing; `Store` cuts it off
+                return
             try:
                 yield _parse(line)
             except RecordError as error:

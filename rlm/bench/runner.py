@@ -238,7 +238,21 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         and r.model == model_of(info, r.architecture, settings)
         and r.versions.get("python", "").startswith(_python(r.architecture))
         and r.limits.get("backend", settings.sandbox) == settings.sandbox
+        and _is_as_it_was(r)
     )
+
+
+def _is_as_it_was(record: Record) -> bool:
+    """Whether a line of a person's own data still asks what the record answers."""
+    own = tasks.get(record.task) if record.task in tasks.names() else None
+    if not isinstance(own, OwnData):
+        return True
+    try:
+        item = own.item(record.sample)
+    except UsageError:  # the line is gone
+        return False
+    doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
+    return record.key == key_of(record, item, doc, record.model)
 
 
 @lru_cache(2)

@@ -133,7 +133,7 @@ class Session:
         self.info: ModelInfo | None = None
         self.problem = ""
         self.shown: dict[str, Record] = {}
-        self.before = records.load(options.compare) if options.compare else None
+        self.before = _earlier(options)
         self._began, self._tokens = time.monotonic(), 0
         self._open = ExitStack()
         try:
@@ -270,6 +270,16 @@ class Session:
     def close(self) -> None:
         """Close the file and stop the engine. Idempotent."""
         self._open.close()
+
+
+def _earlier(options: Options) -> list[Record] | None:
+    """The run to compare with."""
+    if options.compare is None:
+        return None
+    path = records.folder(options.compare, options.root)
+    if options.run and path.resolve() == records.folder(options.run, options.root).resolve():
+        raise UsageError(f"--rlm-compare {options.compare} is this run itself: name an earlier one")
+    return records.load(path)
 
 
 def _shown(isolation: Isolation | None) -> str:

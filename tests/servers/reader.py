@@ -18,12 +18,13 @@ class ReaderServer(ScriptedServer):
 
     Attributes:
         answers: it answers right; else with a number that is in no document.
+        delay: seconds before each answer.
     """
 
     def __init__(self, window: int = 4096) -> None:
         card = {"id": NAME, "owned_by": "vllm", "max_model_len": window}
         super().__init__({"/v1/models": Reply({"data": [card]})})
-        self.window, self.answers = window, True
+        self.window, self.answers, self.delay = window, True, 0.0
 
     def slots(self, number: int) -> None:
         """Tell how many calls are answered at once, as llama-server does."""
@@ -38,6 +39,7 @@ class ReaderServer(ScriptedServer):
         if asked.path != "/v1/chat/completions":
             return super().reply(asked)
         self.asked.append(asked)
+        self.closing.wait(self.delay)
         texts = [message["content"] for message in asked.body["messages"]]
         tokens = sum(map(len, texts)) // 4 + 20
         if tokens > self.window:

@@ -48,11 +48,18 @@ def test_a_bound_that_is_not_reached_says_nothing(session: Session) -> None:
 
 
 @BOTH
-def test_a_bound_on_minutes_stops(session: Session, workers: tuple[str, ...]) -> None:
-    result = session.run(*EIGHT, "--rlm-run=a", "--rlm-max-minutes=0.01", "-v", *workers)
-    if result.ret:  # a machine that runs eight cells in 0.6 s is done before
-        assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines(["stopped by --rlm-max-minutes 0.01: * cells not run; *"])
+def test_a_bound_on_minutes_stops(
+    session: Session,
+    server: ReaderServer,
+    workers: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = ("--rlm-lengths=1k", "--rlm-depths=50", "--rlm-samples=30", "--rlm-run=a", *workers)
+    monkeypatch.setattr(server, "delay", 0.05)
+    result = session.run(*many, "--rlm-max-minutes=0.01")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["stopped by --rlm-max-minutes 0.01: * cells not run; *"])
+    assert len(rows(session, "a")) < 60
 
 
 @BOTH
@@ -101,9 +108,47 @@ def test_a_gate_decides_the_status(session: Session, workers: tuple[str, ...]) -
     broken.stdout.fnmatch_lines(["*vanilla@8k*0*of*2*"])
 
 
-def test_a_gate_without_cells_fails(session: Session) -> None:
-    result = session.run(*EIGHT, "--rlm-fail-under=rlm@64k>=0.9")
+@BOTH
+def test_a_gate_that_names_no_cell_is_a_usage_error(
+    session: Session, workers: tuple[str, ...]
+) -> None:
+    result = session.run(*EIGHT, "--rlm-fail-under=rlm@64k>=0.9", "--rlm-run=a", *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = "*rlm@64k>=0.9 names none of the cells; there are niah; rlm, vanilla; 1k*"
+    result.stderr.fnmatch_lines([told])
+    assert not (session.path / "runs").exists()
+
+
+@BOTH
+def test_a_gate_without_any_cell_fails(session: Session, workers: tuple[str, ...]) -> None:
+    session.pytester.makepyfile(test_plain="def test_plain(): pass")
+    result = session.run(*EIGHT, "-k", "plain", "--rlm-fail-under=rlm@1k>=0.9", *workers)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*rlm@1k>=0.9*"])
+
+
+def test_fail_on_regression_needs_a_run_to_compare_with(session: Session) -> None:
+    result = session.look(*EIGHT, "--rlm-fail-on=regression")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*add --rlm-compare RUN*"])
+
+
+@pytest.mark.parametrize("name", ["a", "runs/a", "./runs/a"])
+def test_a_run_is_not_compared_with_itself(session: Session, name: str) -> None:
+    session.run(*EIGHT, "--rlm-run=a", "--rlm-arch=grep")
+    result = session.run(*EIGHT, "--rlm-run=a", "--rlm-arch=grep", f"--rlm-compare={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*is this run itself*"])
+
+
+def test_a_run_that_was_killed_can_be_compared_with(session: Session) -> None:
+    few = (*EIGHT, "--rlm-arch=grep")
+    session.run(*few, "--rlm-run=a")
+    with (session.path / "runs/a/results.jsonl").open("a") as file:
+        file.write('{"row": "cell", "to')
+    result = session.run(*few, "--rlm-run=b", "--rlm-compare=a")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["niah*1k*grep*4/4*4/4*"])
 
 
 def test_a_gate_that_is_none_is_a_usage_error(session: Session) -> None:
@@ -132,14 +177,14 @@ def test_a_run_is_compared_with_an_earlier_one(
 def test_a_run_to_compare_with_must_be_there(session: Session) -> None:
     result = session.run(*EIGHT, "--rlm-compare=nothing")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*no run 'nothing'*"])
+    result.stderr.fnmatch_lines(["*there is no run *nothing*"])
 
 
 def test_auto_workers_follow_the_server(session: Session, server: ReaderServer) -> None:
-    server.slots(1)
+    server.slots(4)
     result = session.run(*EIGHT, "-nauto")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["created: 2/2 workers"])
+    result.stdout.fnmatch_lines(["created: 5/5 workers"])
 
 
 def test_auto_workers_of_other_tests_stay_what_they_are(
