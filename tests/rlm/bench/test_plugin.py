@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from rlm.bench import records
+from rlm.bench import options, records
 from tests.rlm.bench.plugin_session import BOTH, CELLS, FEW, Session
 from tests.servers.ollama import ollama_server
 from tests.servers.reader import ReaderServer
@@ -76,8 +76,11 @@ def test_cells_become_verdicts_and_records(session: Session, workers: tuple[str,
     assert found["8192-vanilla"].model.window == 4096
 
 
-def test_the_sandbox_is_chosen_measured_and_kept(session: Session) -> None:
-    only_loops = (*FEW, "--rlm-lengths=1k", "--rlm-arch=rlm")
+@BOTH
+def test_the_sandbox_is_chosen_measured_and_kept(
+    session: Session, workers: tuple[str, ...]
+) -> None:
+    only_loops = (*FEW, "--rlm-lengths=1k", "--rlm-arch=rlm", *workers)
     result = session.run(*only_loops, "--rlm-run=a", "--rlm-sandbox=no-open")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -138,18 +141,32 @@ def test_a_run_continues(session: Session, server: ReaderServer, workers: tuple[
     assert [json.loads(row)["row"] for row in rows].count("cell") == 4
 
 
-def test_other_settings_are_other_cells(session: Session) -> None:
-    session.run(*FEW, "--rlm-run=a", "-k", "l1k")
-    result = session.run(*FEW, "--rlm-run=a", "-k", "l1k", "--rlm-seed=1")
+@BOTH
+def test_other_settings_are_other_cells(session: Session, workers: tuple[str, ...]) -> None:
+    few = (*FEW, "--rlm-run=a", "-k", "l1k", *workers)
+    session.run(*few)
+    result = session.run(*few, "--rlm-seed=1")
     result.stdout.fnmatch_lines(["run: runs/a: 0 done, 2 to do"])
-    result = session.run(*FEW, "--rlm-run=a", "-k", "l1k", "--rlm-prompt=compact")
+    result = session.run(*few, "--rlm-prompt=compact")
     result.stdout.fnmatch_lines(["run: runs/a: 1 done, 1 to do"])
-    assert len(records.load(session.path / "runs" / "a")) == 5
+    result = session.run(*few, "--rlm-split=train")
+    result.stdout.fnmatch_lines(["run: runs/a: 0 done, 2 to do"])
+    result = session.run(*few, "--rlm-num-ctx=2048")
+    result.stdout.fnmatch_lines(["model: *, window 2048, *", "run: runs/a: 0 done, 2 to do"])
+    found = records.load(session.path / "runs" / "a")
+    assert len(found) == 9
+    assert {(r.seed, r.split, r.model.window) for r in found} == {
+        (0, "eval", 4096),
+        (1, "eval", 4096),
+        (0, "train", 4096),
+        (0, "eval", 2048),
+    }
 
 
-def test_verdicts_can_run_again(session: Session, server: ReaderServer) -> None:
-    session.run(*FEW, "--rlm-run=a")
-    result = session.run(*FEW, "--rlm-run=a", "--rlm-rerun=truncated")
+@BOTH
+def test_verdicts_can_run_again(session: Session, workers: tuple[str, ...]) -> None:
+    session.run(*FEW, "--rlm-run=a", *workers)
+    result = session.run(*FEW, "--rlm-run=a", "--rlm-rerun=truncated", *workers)
     result.stdout.fnmatch_lines(["run: runs/a: 3 done, 1 to do"])
 
 
@@ -283,10 +300,15 @@ def test_k_selects_one_architecture_whatever_the_root_is_called(
     assert chosen("l8k and rlm") == {("L8k", "rlm")}
 
 
-def test_cells_of_both_units_have_different_names(session: Session) -> None:
+@BOTH
+def test_cells_of_both_units_have_different_names(
+    session: Session, workers: tuple[str, ...]
+) -> None:
     result = session.look(*FEW, "--rlm-length-unit=chars", "--co", "-q")
     result.stdout.fnmatch_lines(["*C1k-d50-s0-vanilla*", "*C8k-d50-s0-rlm*"])
-    session.run(*FEW, "--rlm-length-unit=chars", "--rlm-run=a", "-k", "c1k and vanilla")
+    chars = ("--rlm-length-unit=chars", "--rlm-run=a", "-k", "c1k and vanilla")
+    gated = session.run(*FEW, *chars, "--rlm-fail-under=niah:vanilla@1k>=1", *workers)
+    assert gated.ret == 0
     (record,) = session.load("a").values()
     assert record.doc is not None
     assert (record.unit, record.doc.chars) == ("chars", 1024)
@@ -325,6 +347,14 @@ def test_plan_tells_the_time_of_the_embedded_model(session: Session) -> None:
         ("--rlm-prompt=long", r"--rlm-prompt: invalid choice: 'long'.*auto.*full.*compact"),
         ("--rlm-split=test", r"--rlm-split: invalid choice: 'test'.*eval.*train"),
         ("--rlm-tasks=a,,b", r"--rlm-tasks: 'a,,b' has an empty entry"),
+        ("--rlm-draws=0", r"--rlm-draws: '0' is not a whole number from 1"),
+        ("--rlm-temperature=hot", r"--rlm-temperature: 'hot' is no temperature: .*0 to 2"),
+        ("--rlm-max-tokens=0", r"--rlm-max-tokens: '0' is no number of tokens.*200k"),
+        ("--rlm-max-minutes=-1", r"--rlm-max-minutes: '-1' is no number of minutes"),
+        ("--rlm-compare=", r"--rlm-compare: a run needs a name"),
+        ("--rlm-sandbox=docker", r"--rlm-sandbox: invalid choice: 'docker'.*process.*bwrap"),
+        ("--rlm-fail-on=wrong", r"--rlm-fail-on: invalid choice: 'wrong'.*regression"),
+        ("--rlm-file=" + "x" * 300, r"--rlm-file: there is no file 'xxx"),
     ],
 )
 def test_a_bad_value_is_a_usage_error(session: Session, option: str, message: str) -> None:
@@ -489,8 +519,12 @@ def test_without_cells_nothing_is_printed_or_started(
 def test_help_teaches(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("--help")
     text = result.stdout.str()
-    for option in ("model", "tasks", "lengths", "depths", "arch", "samples", "seed", "run"):
-        assert f"--rlm-{option}=" in text
+    for (name, placeholder, _, _), _ in options.VALUES:
+        assert f"--rlm-{name}={placeholder}" in text
+    for name, values, _ in options.CHOICES:
+        assert f"--rlm-{name}={{{','.join(values)}}}" in "".join(text.split())
+    assert "--rlm-fail-under=GATE" in text
+    assert "--rlm-plan " in text
     assert "1k,2k,4k,8k,16k,32k,64k,128k" in "".join(text.split())
 
 
