@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rlm.errors import ClientError, RLMError
 from rlm.messages import Completion, Message, Options, Times, Usage
 from rlm.sandbox.base import CellResult, Final
 
@@ -24,6 +25,7 @@ class Call:
         messages: exactly what was sent.
         completion: what came back; ``None`` if the call failed or was refused.
         error: why there is no completion.
+        retries: for each time the call was sent again, why; also in its completion.
     """
 
     kind: CallKind
@@ -31,6 +33,22 @@ class Call:
     messages: tuple[Message, ...]
     completion: Completion | None
     error: str = ""
+    retries: tuple[str, ...] = ()
+
+    @classmethod
+    def answered(
+        cls, kind: CallKind, turn: int, messages: tuple[Message, ...], completion: Completion
+    ) -> Call:
+        """A call that was answered."""
+        return cls(kind, turn, messages, completion, retries=completion.retries)
+
+    @classmethod
+    def failed(
+        cls, kind: CallKind, turn: int, messages: tuple[Message, ...], error: RLMError
+    ) -> Call:
+        """A call that failed or was refused."""
+        retries = error.retries if isinstance(error, ClientError) else ()
+        return cls(kind, turn, messages, None, f"{type(error).__name__}: {error}", retries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,11 @@ class Trajectory:
     def sandbox_seconds(self) -> float:
         """Seconds that code cells ran, without the calls they made."""
         return sum(cell.result.seconds for turn in self.turns for cell in turn.cells)
+
+    @property
+    def retries(self) -> int:
+        """How often a call was sent again, those that failed in the end included."""
+        return sum(len(call.retries) for call in self.calls)
 
     @property
     def truncated(self) -> bool:
@@ -193,6 +216,7 @@ def _call(row: Mapping[str, Any], table: Sequence[Message]) -> Call:
         messages=tuple(table[i] for i in row["messages"]),
         completion=None if done is None else _completion(done),
         error=row["error"],
+        retries=tuple(row.get("retries", ())),
     )
 
 
@@ -201,6 +225,7 @@ def _completion(row: Mapping[str, Any]) -> Completion:
     fields["usage"], fields["times"] = Usage(**row["usage"]), Times(**row["times"])
     for ids in ("prompt_ids", "completion_ids"):
         fields[ids] = None if row[ids] is None else tuple(row[ids])
+    fields["retries"] = tuple(row.get("retries", ()))
     return Completion(**fields)
 
 

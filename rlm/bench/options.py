@@ -97,6 +97,7 @@ FAIL_UNDER: Final = (
     "Fail the session where fewer cells are correct, such as rlm@128k>=0.9 or "
     "niah:vanilla@1k>=95%%; may be given several times"
 )
+PULL: Final = "With --rlm-model ollama/NAME: if Ollama does not have the model, let it pull it"
 PLAN: Final = "Show the cells, with the tokens and time to expect, and run nothing"
 
 
