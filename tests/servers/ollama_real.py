@@ -146,6 +146,7 @@ class RealOllama:
 
     Attributes:
         asked: path and body of each request, in order.
+        lost: tokens of prompts that the model was not shown, all calls together.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class RealOllama:
         self.model, self.version, self.live = model, VERSIONS[version], live
         self.names = [NAME] if pulled else []
         self.loaded: int | None = None
+        self.lost = 0
         self.asked: list[tuple[str, Body]] = []
         self._faults: list[tuple[str, Where, list[None] | None]] = []
         self.closing = threading.Event()
@@ -225,7 +227,7 @@ class RealOllama:
         """The prompt as the model will see it, or the words of the refusal."""
         window = self.loaded = self.live or body["options"]["num_ctx"]
         messages = list(body["messages"])
-        ids = self.model.ids(messages)
+        ids = whole = self.model.ids(messages)
         if len(ids) < window:
             return ids
         if self.version.listens and body.get("truncate") is False:
@@ -234,10 +236,11 @@ class RealOllama:
             oldest = next(m for m in messages if m["role"] != "system")
             messages.remove(oldest)
             ids = self.model.ids(messages)
-        if len(ids) < window:
-            return ids
-        tail = self.version.kept(window) - HEAD
-        return ids[:HEAD] + ids[-tail:]
+        if len(ids) >= window:
+            tail = self.version.kept(window) - HEAD
+            ids = ids[:HEAD] + ids[-tail:]
+        self.lost += len(whole) - len(ids)
+        return ids
 
     def chat(self, body: Body) -> Iterator[Body]:
         """The lines of a stream; one with ``status`` is a refusal instead."""

@@ -197,6 +197,7 @@ def test_prompt_that_does_not_fit_is_truncated_on_every_version(bench: Bench, ve
         record = measure(TOO_LONG)
     assert (record.verdict, record.error) == ("truncated", None)
     seen = record.usage.prompt_tokens
+    assert (server.lost > 0) is not server.version.listens
     assert seen == (0 if server.version.listens else server.version.kept(WINDOW))
 
 
@@ -215,8 +216,8 @@ def test_answer_that_meets_the_end_of_the_window_is_truncated(bench: Bench, vers
 def test_loop_that_a_cutting_server_serves_stays_within_the_window(bench: Bench) -> None:
     """A loop needs no more than fits, so that it is measured where vanilla is not."""
     cell = replace(TOO_LONG, architecture="rlm")
-    with bench.serve(version="0.30.12 deaf") as (_, measure):
+    with bench.serve(version="0.30.12 deaf") as (server, measure):
         record = measure(cell)
-    assert record.verdict in ("correct", "wrong")
+    assert (record.verdict in ("correct", "wrong"), server.lost) == (True, 0)
     assert record.doc is not None
     assert record.doc.chars > WINDOW * 4

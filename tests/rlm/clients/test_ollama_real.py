@@ -121,6 +121,19 @@ def test_every_version_is_tried() -> None:
     assert [version for version, _ in mark.args[1]] == list(VERSIONS)
 
 
+def test_older_messages_that_the_server_leaves_out_are_missed(model: RealModel) -> None:
+    """What is kept fits the window, without the mark of a cut: the words alone tell."""
+    talk = [Message("user", "word " * 900), Message("assistant", "word " * 100), *TALK]
+    with (
+        RealOllama(model, "0.30.12 deaf") as server,
+        closing(OllamaClient(NAME, num_ctx=WINDOW, url=server.address)) as client,
+    ):
+        answer = client.chat(talk, options=Options(max_tokens=1))
+    assert server.lost >= 900
+    assert answer.usage.prompt_tokens < 900
+    assert answer.truncated
+
+
 def test_canary_follows_the_live_window(model: RealModel) -> None:
     """Guards a canary that fits, since the server gave the model more than was asked for."""
     with (
