@@ -19,6 +19,7 @@ from rlm.bench.grid import Cell
 from rlm.bench.records import Record
 from rlm.bench.runner import Settings
 from rlm.clients._retries import Backoff
+from rlm.clients.base import Client
 from rlm.clients.ollama import OllamaClient
 from rlm.sandbox import Sandbox, open_sandbox
 from tests.servers.ollama_real import NAME, VERSIONS, Fault, RealModel, RealOllama
@@ -26,7 +27,7 @@ from tests.servers.ollama_real import NAME, VERSIONS, Fault, RealModel, RealOlla
 WINDOW = 2048
 TRIES = 2
 FITS = Cell("niah", 1024, 50, 0, "vanilla", unit="chars")
-TOO_LONG = replace(FITS, length=4096, depth=90, unit="tokens")
+TOO_LONG = replace(FITS, length=2048, depth=90, unit="tokens")
 LOOP = replace(FITS, architecture="rlm")
 
 FAULTS: dict[str, tuple[str, str, int]] = {
@@ -75,21 +76,41 @@ class Bench:
             backoff = Backoff(tries=TRIES, first=0.01, jitter=lambda: 0.0)
             client = OllamaClient(NAME, num_ctx=WINDOW, url=server.address, backoff=backoff)
 
-            def measure(cell: Cell) -> Record:
-                done = runner.measure(
-                    cell, self.settings, client=lambda: client, sandbox=lambda: self.sandbox
-                )
-                assert done.record is not None
-                assert done.bug is None
-                return done.record
-
             with closing(client):
-                yield server, measure
+                yield server, lambda cell: self.measure(cell, client)
+
+    def measure(self, cell: Cell, client: Client) -> Record:
+        done = runner.measure(
+            cell, self.settings, client=lambda: client, sandbox=lambda: self.sandbox
+        )
+        assert done.record is not None
+        assert done.bug is None
+        return done.record
 
 
 @pytest.fixture
 def bench(model: RealModel, sandbox: Sandbox, tmp_path: Path) -> Bench:
     return Bench(model, sandbox, tmp_path / "run")
+
+
+@pytest.mark.ollama
+@pytest.mark.parametrize("cell", [FITS, LOOP], ids=["vanilla", "rlm"])
+def test_cell_on_a_server_of_ones_own_is_measured(
+    bench: Bench, rlm_ollama: Client, cell: Cell
+) -> None:
+    record = bench.measure(cell, rlm_ollama)
+    assert record.verdict in ("correct", "wrong")
+    assert (record.error, record.usage.retries) == (None, 0)
+
+
+@pytest.mark.ollama
+def test_prompt_that_does_not_fit_a_server_of_ones_own_is_truncated(
+    bench: Bench, rlm_ollama: Client
+) -> None:
+    window = rlm_ollama.info().window
+    assert window
+    record = bench.measure(replace(TOO_LONG, length=2 * window), rlm_ollama)
+    assert (record.verdict, record.error) == ("truncated", None)
 
 
 def is_sub_call(body: dict[str, Any]) -> bool:
@@ -215,7 +236,7 @@ def test_answer_that_meets_the_end_of_the_window_is_truncated(bench: Bench, vers
 
 def test_loop_that_a_cutting_server_serves_stays_within_the_window(bench: Bench) -> None:
     """A loop needs no more than fits, so that it is measured where vanilla is not."""
-    cell = replace(TOO_LONG, architecture="rlm")
+    cell = replace(TOO_LONG, architecture="rlm", length=4096)
     with bench.serve(version="0.30.12 deaf") as (server, measure):
         record = measure(cell)
     assert (record.verdict in ("correct", "wrong"), server.lost) == (True, 0)

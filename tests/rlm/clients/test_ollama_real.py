@@ -121,6 +121,19 @@ def test_every_version_is_tried() -> None:
     assert [version for version, _ in mark.args[1]] == list(VERSIONS)
 
 
+@pytest.mark.parametrize("version", ["0.12.5", "0.20.3 deaf", "0.30.5 deaf", "0.30.12 deaf"])
+def test_cut_of_a_prompt_of_few_words_is_known_by_its_count(model: RealModel, version: str) -> None:
+    """Guards dense text, where words do not tell how many tokens there must be."""
+    with (
+        RealOllama(model, version) as server,
+        closing(OllamaClient(NAME, num_ctx=WINDOW, url=server.address)) as client,
+    ):
+        answer = client.chat([Message("user", "0123456789" * 900)], options=Options(max_tokens=1))
+    assert server.lost > 0
+    assert answer.usage.prompt_tokens == server.version.kept(WINDOW)
+    assert answer.truncated
+
+
 def test_older_messages_that_the_server_leaves_out_are_missed(model: RealModel) -> None:
     """What is kept fits the window, without the mark of a cut: the words alone tell."""
     talk = [Message("user", "word " * 900), Message("assistant", "word " * 100), *TALK]
