@@ -38,7 +38,13 @@ class UsageError(RLMError):
 
 
 class ClientError(RLMError):
-    """A call to a model failed. Never scored as a wrong answer."""
+    """A call to a model failed. Never scored as a wrong answer.
+
+    Attributes:
+        retries: for each time the call was sent again before it failed, why.
+    """
+
+    retries: tuple[str, ...] = ()
 
 
 class ServerUnreachable(ClientError):

@@ -363,12 +363,11 @@ class _Run:
         try:
             completion = chat_within(client, messages, options, self.budget, least=least)
         except RLMError as error:
-            reason = f"{type(error).__name__}: {error}"
-            self.calls.append(Call(kind, number, messages, None, reason))
+            self.calls.append(Call.failed(kind, number, messages, error))
             if isinstance(error, PromptTooLong):
                 return None
             raise
-        self.calls.append(Call(kind, number, messages, completion))
+        self.calls.append(Call.answered(kind, number, messages, completion))
         self.truncated = self.truncated or cut_by_window(completion, options)
         self.window = completion.window or self.window
         self.history.count(messages, completion)

@@ -95,6 +95,7 @@ class Completion:
         times: see `Times`.
         prompt_ids: token ids of the prompt, where the server gives them.
         completion_ids: token ids of the answer, where the server gives them.
+        retries: for each time the call was sent again before it was answered, why.
     """
 
     text: str
@@ -105,3 +106,4 @@ class Completion:
     times: Times = field(default_factory=Times)
     prompt_ids: tuple[int, ...] | None = None
     completion_ids: tuple[int, ...] | None = None
+    retries: tuple[str, ...] = ()

@@ -128,9 +128,8 @@ class SubCalls:
         try:
             completion = chat_within(self._client, messages, self._options, self._budget)
         except (ClientError, BudgetExceeded) as error:
-            reason = f"{type(error).__name__}: {error}"
-            return Call("sub", self.turn, messages, None, reason), self._refusal(error, prompt)
-        return Call("sub", self.turn, messages, completion), self._cut(completion.text)
+            return Call.failed("sub", self.turn, messages, error), self._refusal(error, prompt)
+        return Call.answered("sub", self.turn, messages, completion), self._cut(completion.text)
 
     def _refusal(self, error: ClientError | BudgetExceeded, prompt: str) -> CallRefused:
         if isinstance(error, BudgetExceeded):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
+from rlm.errors import ClientError, RLMError
 from rlm.messages import Completion, Message, Options, Times, Usage
 from rlm.sandbox.base import CellResult, Final
 
@@ -24,6 +26,7 @@ class Call:
         messages: exactly what was sent.
         completion: what came back; ``None`` if the call failed or was refused.
         error: why there is no completion.
+        retries: for each time the call was sent again, why; also in its completion.
     """
 
     kind: CallKind
@@ -31,6 +34,22 @@ class Call:
     messages: tuple[Message, ...]
     completion: Completion | None
     error: str = ""
+    retries: tuple[str, ...] = ()
+
+    @classmethod
+    def answered(
+        cls, kind: CallKind, turn: int, messages: tuple[Message, ...], completion: Completion
+    ) -> Call:
+        """A call that was answered."""
+        return cls(kind, turn, messages, completion, retries=completion.retries)
+
+    @classmethod
+    def failed(
+        cls, kind: CallKind, turn: int, messages: tuple[Message, ...], error: RLMError
+    ) -> Call:
+        """A call that failed or was refused."""
+        retries = error.retries if isinstance(error, ClientError) else ()
+        return cls(kind, turn, messages, None, f"{type(error).__name__}: {error}", retries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +110,33 @@ class Trajectory:
         return sum(cell.result.seconds for turn in self.turns for cell in turn.cells)
 
     @property
+    def retries(self) -> int:
+        """How often a call was sent again, those that failed in the end included."""
+        return sum(len(call.retries) for call in self.calls)
+
+    @property
     def truncated(self) -> bool:
-        """Whether any prompt was cut silently."""
-        return any(done.truncated for done in self._completions())
+        """Whether any prompt was cut silently, or messages of a root prompt were left out."""
+        return any(done.truncated for done in self._completions()) or self._lost_messages
 
     @property
     def fault(self) -> str:
         """The first error of a sub-call that is the server's own: not a prompt too long."""
         return next((call.error for call in self.calls if _is_fault(call)), "")
+
+    @property
+    def _lost_messages(self) -> bool:
+        """Whether a root prompt counts fewer tokens than the one before it, which begins it.
+
+        Ollama can leave out whole older messages; what it keeps fits, without the mark of a cut.
+        """
+        roots = [call for call in self.calls if call.completion and call.kind in ("root", "last")]
+        return any(
+            later.messages[: len(call.messages)] == call.messages
+            and later.completion.usage.prompt_tokens < call.completion.usage.prompt_tokens
+            for call, later in pairwise(roots)
+            if call.completion and later.completion
+        )
 
     def _completions(self) -> list[Completion]:
         return [call.completion for call in self.calls if call.completion is not None]
@@ -145,9 +183,10 @@ class Answer:
         ended_by: ``final``; ``text`` (a FINAL outside code); ``turns``, ``window`` or a resource of
             the budget when a last call had to ask for the answer; ``answered`` for vanilla.
         truncated: the model did not see all of a root or vanilla prompt, its reply was cut off by
-            the window, or a sub-call's prompt was cut silently. A root prompt refused for length
-            counts when no last call could be made either; outputs that the loop dropped by itself
-            do not count.
+            the window, or a sub-call's prompt was cut silently. A root call that counts fewer
+            tokens than the one before it did for a part of it lost messages. A root prompt refused
+            for length counts when no last call could be made either; outputs that the loop dropped
+            by itself do not count.
         fault: ``Type: message`` of the first sub-call that failed for a reason of the server's,
             else empty. The model was told and went on, but its answer is not all its own.
     """
@@ -193,6 +232,7 @@ def _call(row: Mapping[str, Any], table: Sequence[Message]) -> Call:
         messages=tuple(table[i] for i in row["messages"]),
         completion=None if done is None else _completion(done),
         error=row["error"],
+        retries=tuple(row.get("retries", ())),
     )
 
 
@@ -201,6 +241,7 @@ def _completion(row: Mapping[str, Any]) -> Completion:
     fields["usage"], fields["times"] = Usage(**row["usage"]), Times(**row["times"])
     for ids in ("prompt_ids", "completion_ids"):
         fields[ids] = None if row[ids] is None else tuple(row[ids])
+    fields["retries"] = tuple(row.get("retries", ()))
     return Completion(**fields)
 
 

@@ -40,10 +40,9 @@ class Vanilla:
         done = None
         try:
             done = self.client.chat(messages, options=self.options)
-            trajectory = _one_call(Call("vanilla", 0, messages, done))
+            trajectory = _one_call(Call.answered("vanilla", 0, messages, done))
         except ClientError as error:
-            reason = f"{type(error).__name__}: {error}"
-            trajectory = _one_call(Call("vanilla", 0, messages, None, reason))
+            trajectory = _one_call(Call.failed("vanilla", 0, messages, error))
             if not isinstance(error, PromptTooLong):
                 error.trajectory = trajectory
                 raise

@@ -103,6 +103,7 @@ PLAN: Final = (
     "Show the cells, with the tokens and time to expect, and run nothing; cells that a run of "
     "--rlm-run has already are counted too"
 )
+PULL: Final = "With --rlm-model ollama/NAME: if Ollama does not have the model, let it pull it"
 
 
 def typed(name: str, module: str = "grid") -> Callable[[str], object]:

@@ -61,6 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help=options.FAIL_UNDER,
     )
+    group.addoption("--rlm-pull", action="store_true", help=options.PULL)
     group.addoption("--rlm-plan", action="store_true", help=options.PLAN)
 
 
@@ -107,6 +108,7 @@ class Bench:
             max_tokens=given.rlm_max_tokens,
             max_minutes=given.rlm_max_minutes,
             compare=given.rlm_compare,
+            pull=given.rlm_pull,
             file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
         )
 

@@ -66,12 +66,16 @@ class Doc:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens as the server counted them, over all calls; `sub_calls` are part of `calls`."""
+    """Tokens as the server counted them, over all calls; `sub_calls` are part of `calls`.
+
+    `retries` is how often a call was sent again; the trajectory says why.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     calls: int = 0
     sub_calls: int = 0
+    retries: int = 0
 
     @property
     def total(self) -> int:

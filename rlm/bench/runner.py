@@ -353,7 +353,9 @@ def _measured(record: Record, settings: Settings, done: Trajectory, wall: float)
     usage, times = done.usage, done.times
     return replace(
         record,
-        usage=Tokens(usage.prompt_tokens, usage.completion_tokens, usage.calls, done.sub_calls),
+        usage=Tokens(
+            usage.prompt_tokens, usage.completion_tokens, usage.calls, done.sub_calls, done.retries
+        ),
         time=Seconds(
             wall=wall,
             model=times.wall - times.queue,

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from rlm import architectures, clients
 from rlm.bench import records, runner
 from rlm.bench.grid import Cell
 from rlm.bench.records import Failure, Record, Store, Verdict
+from rlm.bench.report import pulling
 from rlm.bench.runner import Settings
 from rlm.bench.tasks.base import SUITE_VERSION, Split
 from rlm.clients.base import Client, ModelInfo
 from rlm.clients.llamacpp import EngineAddress
+from rlm.clients.ollama import Canary
 from rlm.errors import ClientError, ModelNotFound, SandboxError, UsageError
 from rlm.loop import Prompt
 from rlm.sandbox import Isolation, NoCalls, default_backend, open_sandbox
@@ -43,6 +47,7 @@ class Options:
         max_minutes: once the session has run so long, no other starts.
         compare: an earlier run to compare with.
         file: ``path`` and ``sha256`` of a person's own data.
+        pull: let Ollama fetch a model that it does not have.
     """
 
     spec: str = "embedded"
@@ -60,6 +65,7 @@ class Options:
     max_minutes: float | None = None
     compare: str | None = None
     file: dict[str, str] | None = None
+    pull: bool = False
 
     @property
     def backend(self) -> str:
@@ -120,6 +126,7 @@ class Session:
         start: see `Start`.
         info: the model, ``None`` if it could not be asked.
         problem: why not.
+        canary: what the server does with prompts that cannot fit, where that is a question.
         isolation: what confines the code, measured; ``None`` if no cell runs any.
         before: the records of `Options.compare`.
 
@@ -132,6 +139,7 @@ class Session:
         self.options, self.cells = options, cells
         self.info: ModelInfo | None = None
         self.problem = ""
+        self.canary: Canary | None = None
         self.shown: dict[str, Record] = {}
         self.before = _earlier(options)
         self._began, self._tokens = time.monotonic(), 0
@@ -169,14 +177,25 @@ class Session:
             if engine is not None:
                 self._open.callback(engine.close)
             address = engine.address.to_dict() if engine else None
-            with closing(connect(options, Start(engine=address))) as client:
+            with closing(self._connect(Start(engine=address))) as client:
                 self.info = client.info()
+                self.canary = clients.canary(client)
         except ModelNotFound as error:
             raise UsageError(str(error)) from error
         except ClientError as error:  # each cell will say so; the server may come back
             self.problem = str(error)
             return None
         return address
+
+    def _connect(self, start: Start) -> Client:
+        """A client of the model, which is pulled first if it is missing and that is wanted."""
+        try:
+            return connect(self.options, start)
+        except ModelNotFound:
+            if not (self.options.pull and clients.can_pull(self.options.spec)):
+                raise
+        pulling.show(clients.pull(self.options.spec), Console())
+        return connect(self.options, start)
 
     def _try_sandbox(self) -> Isolation | None:
         """Start a session in the sandbox, so that its self-test says what is in force."""
@@ -211,6 +230,7 @@ class Session:
             "split": self.options.split,
             "cells": len(self.cells),
             **({"file": self.options.file} if self.options.file else {}),
+            **({"canary": asdict(self.canary)} if self.canary else {}),
             **start.environment,
         }
 
@@ -224,6 +244,8 @@ class Session:
             f"sandbox: {_shown(self.isolation)}",
             f"run: {self.place}: {done} done, {len(self.cells) - done} to do",
         ]
+        if self.canary is not None:
+            lines.insert(1, f"prompts that do not fit: {_told(self.canary)}")
         if self.store.repaired:
             lines.append(
                 f"repaired: cut {self.store.repaired} bytes of a torn last line off "
@@ -280,6 +302,18 @@ def _earlier(options: Options) -> list[Record] | None:
     if options.run and path.resolve() == records.folder(options.run, options.root).resolve():
         raise UsageError(f"--rlm-compare {options.compare} is this run itself: name an earlier one")
     return records.load(path)
+
+
+def _told(canary: Canary) -> str:
+    match canary.outcome:
+        case "refused":
+            return "the server refuses them"
+        case "cut":
+            return (
+                f"CUT BY THE SERVER without a word (of {canary.sent:,} tokens or more the model "
+                f"saw {canary.seen:,}); such cells are marked truncated"
+            )
+    return f"unknown, {canary.said}"
 
 
 def _shown(isolation: Isolation | None) -> str:

@@ -382,8 +382,11 @@ def _usage(record: Record, source: _Source) -> Iterator[str]:
     """Whether calls and tokens are those of the trajectory."""
     if source.trajectory is None:
         return
-    used, calls = source.trajectory.usage, source.trajectory.sub_calls
-    made = records.Tokens(used.prompt_tokens, used.completion_tokens, used.calls, calls)
+    done = source.trajectory
+    used = done.usage
+    made = records.Tokens(
+        used.prompt_tokens, used.completion_tokens, used.calls, done.sub_calls, done.retries
+    )
     if record.usage != made:
         yield f"usage: {_differs(record.usage, made)} in the trajectory"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,8 @@ from rlm.errors import ModelNotFound, UsageError
 if TYPE_CHECKING:
     from rlm.clients.base import Client
     from rlm.clients.llamacpp import Engine, EngineAddress
+    from rlm.clients.ollama import Canary
+    from rlm.clients.pulling import Pulling
 
 EMBEDDED_WINDOW: Final = 4096
 GGUF_WINDOW: Final = 16_384
@@ -145,6 +148,28 @@ def parallel(spec: str) -> int | None:
     name, _, url = name.partition("@")
     with closing(OpenAIClient(name, url, spec=spec)) as client:
         return client.slots
+
+
+def can_pull(spec: str) -> bool:
+    """Whether the server of the model can fetch it; see `pull`."""
+    return _parse(spec)[0] == "ollama"
+
+
+def pull(spec: str) -> Iterator[Pulling]:
+    """Let the server fetch the model that `can_pull`; see `rlm.clients.pulling.pull`."""
+    from rlm.clients import pulling
+
+    return pulling.pull(_parse(spec)[1])
+
+
+def canary(client: Client) -> Canary | None:
+    """What the server does with a prompt that cannot fit; ``None`` where that is no question.
+
+    The engine here counts every prompt itself, and the servers of ``openai/`` refuse.
+    """
+    from rlm.clients.ollama import OllamaClient
+
+    return client.canary() if isinstance(client, OllamaClient) else None
 
 
 def _parse(spec: str) -> tuple[str, str]:

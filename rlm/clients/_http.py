@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 
+from rlm.clients._retries import Backoff
 from rlm.clients.window import overflow
 from rlm.errors import CallTimeout, ClientError, ModelNotFound, ProtocolError, ServerUnreachable
 
@@ -34,7 +37,8 @@ class Http:
         key: bearer key in printable ASCII; ``***`` stands for it in every error.
         connections: most connections at a time; more calls wait for one.
         seconds: longest wait for a byte. Servers queue without bound, so it is long.
-        waits: seconds before each new try while the server says that it is busy.
+        backoff: the waits before a request is sent again. That is done only where nothing of an
+            answer arrived: the server is busy, it hung up, or it answered before and is gone.
     """
 
     def __init__(
@@ -46,11 +50,12 @@ class Http:
         key: str | None = None,
         connections: int = 16,
         seconds: float = READ_SECONDS,
-        waits: Sequence[float] = (1.0, 2.0, 4.0),
+        backoff: Backoff | None = None,
     ) -> None:
         self.url = url
         self._absent, self._remedies, self._key = absent, dict(remedies or {}), key
-        self._seconds, self._waits = seconds, tuple(waits)
+        self._seconds, self._backoff = seconds, backoff or Backoff()
+        self._seen = False
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
@@ -66,26 +71,66 @@ class Http:
         """Fetch one JSON object."""
         return self._object(self._ask("GET", path))
 
-    def post(self, path: str, body: Mapping[str, object], *, seconds: float | None = None) -> Json:
-        """Send one JSON object and fetch another, in at most `seconds`, new tries included."""
-        return self._object(self._ask("POST", path, body, seconds))
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, object],
+        *,
+        seconds: float | None = None,
+        retries: list[str] | None = None,
+    ) -> Json:
+        """Send one JSON object and fetch another, in at most `seconds`, new tries included.
+
+        Args:
+            path: below the server's address.
+            body: the object.
+            seconds: most seconds of the call.
+            retries: the reason of each new try is added here.
+        """
+        return self._object(self._ask("POST", path, body, seconds, retries))
 
     def lines(
-        self, path: str, body: Mapping[str, object], *, seconds: float | None = None
+        self,
+        path: str,
+        body: Mapping[str, object],
+        *,
+        seconds: float | None = None,
+        retries: list[str] | None = None,
     ) -> list[Json]:
-        """Send one JSON object and fetch a stream of them, one a line, to its end.
+        """Send one JSON object and fetch a stream of them, one a line, to its end; see `post`.
 
         A line ``{"error": …}`` is a failure, since the good status was sent before it.
         """
-        found: list[Json] = []
-        for line in filter(bytes.strip, self._ask("POST", path, body, seconds).splitlines()):
-            found.append(self._object(line))
-            if "error" in found[-1]:
-                raise self.failure(line.decode(errors="replace"), httpx.codes.OK)
-        return found
+        answer = self._ask("POST", path, body, seconds, retries)
+        return [self._line(line) for line in filter(bytes.strip, answer.splitlines())]
+
+    def stream(self, path: str, body: Mapping[str, object]) -> Iterator[Json]:
+        """Send one JSON object and yield each line of the answer as it comes; never sent again."""
+        rest, deadline = b"", math.inf
+        try:
+            with self._client.stream(
+                "POST",
+                self.url + path,
+                content=_encode(body),
+                headers={"Content-Type": "application/json"},
+            ) as response:
+                if not response.is_success:
+                    text = _read(response, deadline).decode(errors="replace")
+                    raise self.failure(text, response.status_code)
+                for part in response.iter_bytes():
+                    *lines, rest = (rest + part).split(b"\n")
+                    yield from map(self._line, filter(bytes.strip, lines))
+        except httpx.HTTPError as error:
+            raise self._failure_of(error, deadline, None) from None
+        if rest.strip():
+            yield self._line(rest)
 
     def failure(self, text: str, status: int) -> ClientError:
         """The error that a server's error text stands for."""
+        if _is_page(text):
+            return ProtocolError(
+                f"{self.url} answered with HTTP {status} and a page of HTML: is a proxy in between?"
+            )
         message = self._masked(_message(text))[:1000]
         told = f"{self.url} answered with HTTP {status}: {message}"
         if status in self._remedies:
@@ -104,45 +149,81 @@ class Http:
         path: str,
         body: Mapping[str, object] | None = None,
         seconds: float | None = None,
+        retries: list[str] | None = None,
     ) -> bytes:
-        """The body of an answer of good status; asks again while the server is busy."""
-        content, headers = _encode(body), {"Content-Type": "application/json"}
+        """The body of an answer of good status; asks again where that is safe."""
+        reasons = [] if retries is None else retries
         deadline = time.monotonic() + (math.inf if seconds is None else seconds)
-        waits = iter(self._waits)
-        while True:
-            with self._failures(deadline, seconds):
-                timeout = self._timeout(deadline)
-                with self._client.stream(
-                    method, self.url + path, content=content, headers=headers, timeout=timeout
-                ) as response:
-                    answer = _read(response, deadline)
-            if response.is_success:
-                return answer
-            wait = next(waits, None)
-            if wait is None or response.status_code not in BUSY:
-                raise self.failure(answer.decode(errors="replace"), response.status_code)
+        content = _encode(body)
+        while isinstance(outcome := self._try(method, path, content, deadline, seconds), _Again):
+            wait = self._backoff.wait(len(reasons), outcome.told)
+            if wait is None:
+                self._seen = False  # it is not waited for again until it answers
+                raise outcome.error
+            reasons.append(outcome.reason)
             time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
+        return outcome
+
+    def _try(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        deadline: float,
+        seconds: float | None,
+    ) -> bytes | _Again:
+        """One request.
+
+        Raises:
+            ClientError: it failed, and a new try is not safe or would not help.
+        """
+        has_begun = False
+        try:
+            with self._client.stream(
+                method,
+                self.url + path,
+                content=content,
+                headers={"Content-Type": "application/json"},
+                timeout=self._timeout(deadline),
+            ) as response:
+                has_begun = self._seen = True
+                answer = _read(response, deadline)
+        except httpx.HTTPError as error:
+            failure = self._failure_of(error, deadline, seconds)
+            absent = isinstance(failure, ServerUnreachable)
+            if has_begun or isinstance(failure, CallTimeout) or (absent and not self._seen):
+                raise failure from None  # the cause may show the key
+            return _Again(failure, "no connection" if absent else "hung up")
+        if response.is_success:
+            return answer
+        refusal = self.failure(answer.decode(errors="replace"), response.status_code)
+        if response.status_code not in BUSY:
+            raise refusal
+        told = _seconds_told(response.headers.get("Retry-After", ""))
+        return _Again(refusal, f"HTTP {response.status_code}", told)
 
     def _timeout(self, deadline: float) -> httpx.Timeout:
         left = _left(deadline)
         return httpx.Timeout(min(self._seconds, left), connect=min(CONNECT_SECONDS, left))
 
-    @contextmanager
-    def _failures(self, deadline: float, seconds: float | None) -> Iterator[None]:
-        try:
-            yield
-        except httpx.HTTPError as error:
-            late = isinstance(error, httpx.TimeoutException)
-            if late and time.monotonic() >= deadline:
-                told = f"{self.url} gave no whole answer within {seconds:g} s"
-                raise CallTimeout(told) from error
-            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-                told = f"no server answers at {self.url}; {self._absent}"
-                raise ServerUnreachable(told) from error
-            if late:
-                raise CallTimeout(f"{self.url} sent nothing for {self._seconds:g} s") from error
-            told = f"{self.url} broke off the call: {self._masked(str(error))}"
-            raise ProtocolError(told) from None  # the cause may show the key
+    def _failure_of(
+        self, error: httpx.HTTPError, deadline: float, seconds: float | None
+    ) -> ClientError:
+        late = isinstance(error, httpx.TimeoutException)
+        if late and time.monotonic() >= deadline:
+            return CallTimeout(f"{self.url} gave no whole answer within {seconds:g} s")
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return ServerUnreachable(f"no server answers at {self.url}; {self._absent}")
+        if late:
+            return CallTimeout(f"{self.url} sent nothing for {self._seconds:g} s")
+        return ProtocolError(f"{self.url} broke off the call: {self._masked(str(error))}")
+
+    def _line(self, content: bytes) -> Json:
+        """One line of a stream."""
+        found = self._object(content)
+        if "error" in found:
+            raise self.failure(content.decode(errors="replace"), httpx.codes.OK)
+        return found
 
     def _object(self, content: bytes) -> Json:
         try:
@@ -151,14 +232,31 @@ class Http:
             value = None
         if isinstance(value, dict):
             return value
-        shown = self._masked(content.decode(errors="replace"))[:200]
-        raise ProtocolError(f"the answer is not a JSON object: {shown!r}")
+        text = content.decode(errors="replace")
+        if _is_page(text):
+            raise self.failure(text, httpx.codes.OK)
+        raise ProtocolError(f"the answer is not a JSON object: {self._masked(text)[:200]!r}")
 
     def _masked(self, text: str) -> str:
         """`text` without the key, as it is or as JSON writes it."""
         for form in filter(None, (self._key, json.dumps(self._key or "")[1:-1])):
             text = text.replace(form, "***")
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A request that failed before anything of an answer arrived.
+
+    Attributes:
+        error: what it is if it was the last try.
+        reason: in few words.
+        told: seconds that the server asked to wait; 0 if it did not.
+    """
+
+    error: ClientError
+    reason: str
+    told: float = 0.0
 
 
 def _is_loopback(url: str) -> bool:
@@ -187,6 +285,25 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise httpx.TimeoutException("the time of the call is over")
     return left
+
+
+def _seconds_told(header: str) -> float:
+    """What a ``Retry-After`` says, a number or a date; 0 where it says nothing."""
+    try:
+        return float(max(0, int(header)))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def _is_page(text: str) -> bool:
+    """Whether it is HTML, which no model server sends."""
+    return text.lstrip()[:9].lower().startswith(("<!doctype", "<html"))
 
 
 def _message(text: str) -> str:

@@ -23,13 +23,14 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from rlm.clients._batch import in_order
+from rlm.clients._retries import Backoff, noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.base import ModelInfo
 from rlm.clients.openai import completion, request
@@ -166,6 +167,7 @@ class LlamaCppClient:
             absent=f"the engine of {address.model} has ended, connect again",
             key=address.api_key,
             connections=CONNECTIONS,
+            backoff=Backoff(tries=1, first=0.1),  # a child that has ended does not come back
         )
         self._cached_ids = lru_cache(_LRU_ENTRIES)(self._tokenize)
         try:
@@ -195,7 +197,9 @@ class LlamaCppClient:
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer the last message; see `Client.chat`."""
         self._refuse_hopeless(messages)
-        return (self._chat_ids if self.is_chatml else self._chat_text)(messages, options)
+        ask = self._chat_ids if self.is_chatml else self._chat_text
+        with noted_retries() as retries:
+            return replace(ask(messages, options, retries), retries=tuple(retries))
 
     def chat_batch(
         self, batch: Sequence[Sequence[Message]], *, options: Options
@@ -228,7 +232,9 @@ class LlamaCppClient:
                 window=self.window,
             )
 
-    def _chat_ids(self, messages: Sequence[Message], options: Options) -> Completion:
+    def _chat_ids(
+        self, messages: Sequence[Message], options: Options, retries: list[str]
+    ) -> Completion:
         started = time.monotonic()
         ids = self.prompt_ids(messages)
         if len(ids) >= self.window:
@@ -247,13 +253,18 @@ class LlamaCppClient:
                 **_sampling(options),
             },
             seconds=_left(options, started),
+            retries=retries,
         )
         return _read(answer, ids, window=self.window, wall=time.monotonic() - started)
 
-    def _chat_text(self, messages: Sequence[Message], options: Options) -> Completion:
+    def _chat_text(
+        self, messages: Sequence[Message], options: Options, retries: list[str]
+    ) -> Completion:
         started = time.monotonic()
         body = {**request(self._address.model, messages, options), **_sampling(options)}
-        answer = self._http.post("/v1/chat/completions", body, seconds=options.seconds)
+        answer = self._http.post(
+            "/v1/chat/completions", body, seconds=options.seconds, retries=retries
+        )
         return completion(answer, messages, window=self.window, wall=time.monotonic() - started)
 
     def _ids(self, text: str) -> tuple[int, ...]:

@@ -7,14 +7,15 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from rlm.clients._batch import in_order
+from rlm.clients._retries import Backoff, noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.address import parse_address
 from rlm.clients.base import ModelInfo
-from rlm.clients.window import was_cut
-from rlm.errors import ProtocolError
+from rlm.clients.window import least_tokens, was_cut
+from rlm.errors import ClientError, PromptTooLong, ProtocolError
 from rlm.messages import Completion, FinishReason, Message, Options, Times, Usage
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 AUTO_WINDOW: Final = 16_384
 WINDOW_STEP: Final = 256  # llama.cpp pads a window up to a multiple of this
 CONNECTIONS: Final = 4
+ABSENT: Final = "start one with `ollama serve`"
+CANARY_SECONDS: Final = 300.0
 _FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
 
 
@@ -34,6 +37,7 @@ class OllamaClient:
         num_ctx: window in tokens, a multiple of 256; ``None`` takes what the model was trained
             for, at most 16,384. The host's own default depends on its graphics memory.
         url: the server; ``None`` reads ``OLLAMA_HOST`` as Ollama does.
+        backoff: the waits before a call is sent again.
 
     Raises:
         UsageError: the address is none.
@@ -41,15 +45,23 @@ class OllamaClient:
         ModelNotFound: the model was not pulled.
     """
 
-    def __init__(self, name: str, *, num_ctx: int | None = None, url: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        num_ctx: int | None = None,
+        url: str | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
         from rlm.clients._http import Http
 
         self.name = name
         self._http = Http(
             base_url(url or os.environ.get("OLLAMA_HOST", "")),
-            absent="start one with `ollama serve`",
-            remedies={404: f"get the model with `ollama pull {name}`"},
+            absent=ABSENT,
+            remedies={404: f"get it with `ollama pull {name}`, or run pytest with --rlm-pull"},
             connections=CONNECTIONS,
+            backoff=backoff,
         )
         try:
             self._version = str(self._http.get("/api/version").get("version"))
@@ -77,8 +89,44 @@ class OllamaClient:
         """Answer the last message; see `Client.chat`."""
         started = time.monotonic()
         body = self._request(messages, options)
-        text, last = _collect(self._http.lines("/api/chat", body, seconds=options.seconds))
-        wall = time.monotonic() - started
+        with noted_retries() as retries:
+            lines = self._http.lines("/api/chat", body, seconds=options.seconds, retries=retries)
+            return self._read(messages, lines, time.monotonic() - started, tuple(retries))
+
+    def canary(self) -> Canary:
+        """Send a prompt that cannot fit the live window, and see what the server does."""
+        window = self.info().window or self.num_ctx
+        messages = [Message("user", " ".join(["canary"] * (window + 1)))]
+        sent = least_tokens(messages)
+        try:
+            done = self.chat(messages, options=Options(max_tokens=1, seconds=CANARY_SECONDS))
+        except PromptTooLong as error:
+            return Canary("refused", sent, 0, str(error))
+        except ClientError as error:
+            return Canary("unknown", sent, 0, f"{type(error).__name__}: {error}")
+        return Canary("cut", sent, done.usage.prompt_tokens, "")
+
+    def chat_batch(
+        self, batch: Sequence[Sequence[Message]], *, options: Options
+    ) -> list[Completion | Exception]:
+        """Answer several conversations; see `Client.chat_batch`."""
+        return in_order(
+            lambda messages: self.chat(messages, options=options), batch, workers=CONNECTIONS
+        )
+
+    def close(self) -> None:
+        """Release the connections. Idempotent."""
+        self._http.close()
+
+    def _read(
+        self,
+        messages: Sequence[Message],
+        lines: Sequence[Json],
+        wall: float,
+        retries: tuple[str, ...],
+    ) -> Completion:
+        """What a whole stream says."""
+        text, last = _collect(lines)
         window = self._live_window()
         prompt, written = last.get("prompt_eval_count"), last.get("eval_count", 0)
         if not prompt:
@@ -95,19 +143,8 @@ class OllamaClient:
                 messages, prompt_tokens=prompt, completion_tokens=written, window=window
             ),
             times=_times(last, wall),
+            retries=retries,
         )
-
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        """Answer several conversations; see `Client.chat_batch`."""
-        return in_order(
-            lambda messages: self.chat(messages, options=options), batch, workers=CONNECTIONS
-        )
-
-    def close(self) -> None:
-        """Release the connections. Idempotent."""
-        self._http.close()
 
     def _request(self, messages: Sequence[Message], options: Options) -> Json:
         """Every option, since the model's own parameters stand in for those left out."""
@@ -148,6 +185,24 @@ class OllamaClient:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """What a server did with a prompt that cannot fit its window.
+
+    Attributes:
+        outcome: ``refused``, as it was asked to; ``cut``, it answered as if nothing were missing;
+            ``unknown``, the call failed.
+        sent: tokens that the prompt has at least.
+        seen: tokens that the model saw, by the server's count; 0 where it saw none.
+        said: the server's error.
+    """
+
+    outcome: Literal["refused", "cut", "unknown"]
+    sent: int
+    seen: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What an Ollama server has.
 
@@ -177,7 +232,7 @@ def survey(url: str, *, seconds: float) -> Survey:
     """
     from rlm.clients._http import Http
 
-    http = Http(url, absent="start one with `ollama serve`", seconds=seconds, waits=())
+    http = Http(url, absent=ABSENT, seconds=seconds, backoff=Backoff(tries=0))
     try:
         version = http.get("/api/version")
         tags, ps = http.get("/api/tags"), http.get("/api/ps")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from rlm.clients._batch import in_order
+from rlm.clients._retries import noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.address import parse_address
 from rlm.clients.base import ModelInfo
@@ -72,8 +74,14 @@ class OpenAIClient:
         """Answer the last message; see `Client.chat`."""
         window, started = self._window(), time.monotonic()
         body = request(self.name, messages, options)
-        answer = self._http.post("/v1/chat/completions", body, seconds=options.seconds)
-        return completion(answer, messages, window=window, wall=time.monotonic() - started)
+        with noted_retries() as retries:
+            answer = self._http.post(
+                "/v1/chat/completions", body, seconds=options.seconds, retries=retries
+            )
+            wall = time.monotonic() - started
+            return replace(
+                completion(answer, messages, window=window, wall=wall), retries=tuple(retries)
+            )
 
     def chat_batch(
         self, batch: Sequence[Sequence[Message]], *, options: Options

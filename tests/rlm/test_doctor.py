@@ -475,8 +475,8 @@ def test_ollama_without_models(server: OllamaServer, models: object) -> None:
 @pytest.mark.parametrize(
     ("path", "reply", "told"),
     [
-        ("/api/version", Reply("<html>It works!</html>"), "'<html>It works!</html>'"),
-        ("/api/version", Reply("<html>No</html>", status=404), "HTTP 404: <html>No</html>"),
+        ("/api/version", Reply("<html>It works!</html>"), "HTTP 200 and a page of HTML"),
+        ("/api/version", Reply("<html>No</html>", status=404), "HTTP 404 and a page of HTML"),
         ("/api/version", Reply({"hello": "world"}), "answers, but not as Ollama does"),
         ("/api/tags", Reply({"models": ["m"]}), "answers, but not as Ollama does"),
         ("/api/tags", Reply({"error": "busy"}, status=503), "HTTP 503: busy"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -148,6 +148,23 @@ def test_run_whose_opening_does_not_fit_is_truncated(sandbox: Sandbox) -> None:
 
 def completion(text: str, tokens: int, answered: int) -> Completion:
     return Completion(text, Usage(tokens, answered, 1), "stop", None)
+
+
+class Forgetful(Scripted):
+    """A server that leaves out older messages, and counts what is left."""
+
+    def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
+        kept = [*messages[:1], *messages[-1:]]
+        return super().chat(kept if len(messages) > 2 else messages, options=options)
+
+
+@pytest.mark.parametrize(("client", "truncated"), [(Forgetful, True), (Scripted, False)])
+def test_run_whose_server_left_messages_out_is_truncated(
+    sandbox: Sandbox, client: type[Scripted], truncated: bool
+) -> None:
+    """Guards against a cut that no count of one call shows: Ollama drops whole older messages."""
+    answer = run(sandbox, client(["print(1)\n" + "# word\n" * 40, "FINAL(1)"]))
+    assert (answer.answer, answer.truncated) == ("1", truncated)
 
 
 def test_nothing_counted_bounds_nothing() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from rlm.errors import ProtocolError
 from rlm.loop import RLM
 from rlm.messages import Completion, Message, Times, Usage
 from rlm.sandbox.base import CellResult, Final
@@ -13,7 +15,7 @@ from tests.rlm.scripted import Scripted, code
 DONE = Completion(
     "hi", Usage(7, 2, 1), "stop", 4096, True, Times(1.0, 0.1, 0.2, 0.3), (1, 2, 3), (4, 5)
 )
-OTHER = Completion("ho", Usage(3, 1, 1), "length", None)
+OTHER = Completion("ho", Usage(3, 1, 1), "length", None, retries=("HTTP 503", "hung up"))
 FIRST, SECOND = Message("system", "s"), Message("user", "u")
 CELLS = (
     Cell(
@@ -26,7 +28,7 @@ TRAJECTORY = Trajectory(
     (
         Call("root", 1, (FIRST, SECOND), DONE),
         Call("sub", 1, (SECOND,), None, "PromptTooLong: no"),
-        Call("last", 2, (FIRST, SECOND, SECOND), OTHER),
+        Call.answered("last", 2, (FIRST, SECOND, SECOND), OTHER),
     ),
     (Turn(1, "reply", CELLS, "told", "first_turn", (1, 2)), Turn(2, "bye", ())),
 )
@@ -48,6 +50,24 @@ def test_sums() -> None:
     assert TRAJECTORY.sandbox_seconds == 0.75
     assert TRAJECTORY.sub_calls == 1
     assert TRAJECTORY.truncated
+    assert TRAJECTORY.retries == 2
+
+
+def test_call_that_failed_counts_its_retries_too() -> None:
+    error = ProtocolError("the answer was aborted")
+    error.retries = ("HTTP 503",)
+    call = Call.failed("sub", 1, (SECOND,), error)
+    assert (call.error, call.completion) == ("ProtocolError: the answer was aborted", None)
+    assert replace(TRAJECTORY, calls=(*TRAJECTORY.calls, call)).retries == 3
+
+
+def test_trajectory_from_before_retries_were_noted() -> None:
+    row = json.loads(json.dumps(TRAJECTORY.to_dict()))
+    for call in row["calls"]:
+        del call["retries"]
+        if call["completion"]:
+            del call["completion"]["retries"]
+    assert Trajectory.from_dict(row).retries == 0
 
 
 def test_real_run_survives_json() -> None:

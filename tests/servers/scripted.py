@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -19,6 +20,8 @@ class Reply:
         delay: seconds before the answer.
         drip: seconds after each byte of the body.
         cut: hang up after the body, though more was announced.
+        mute: hang up without a word.
+        headers: sent before the body.
     """
 
     body: Any
@@ -26,6 +29,8 @@ class Reply:
     delay: float = 0.0
     drip: float = 0.0
     cut: bool = False
+    mute: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def encoded(self) -> bytes:
         if isinstance(self.body, str):
@@ -96,9 +101,13 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             size = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(size)) if size else None
             reply = server.reply(Asked(self.path, dict(self.headers), body))
+            if reply.mute:
+                return
             content = reply.encoded()
             self.send_response(reply.status)
             self.send_header("Content-Length", str(len(content) + (100 if reply.cut else 0)))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self._write(content, reply.drip)
 

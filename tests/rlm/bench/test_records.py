@@ -102,6 +102,12 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
         records.load(tmp_path)
 
 
+def test_row_from_before_new_tries_were_counted():
+    row = json.loads(records.encode(record()))
+    del row["usage"]["retries"]
+    assert records.decode(json.dumps(row)) == record()
+
+
 @pytest.mark.parametrize("change", [{"schema": 2}, {"row": "future"}, {"verdict": "maybe"}])
 def test_what_is_not_known_is_refused(change):
     with pytest.raises(RecordError, match=r"not known here|not a cell"):

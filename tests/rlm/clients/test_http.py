@@ -10,8 +10,9 @@ import time
 import pytest
 
 from rlm.clients._http import Http
+from rlm.clients._retries import Backoff
 from rlm.clients._thinking import without_thinking
-from rlm.errors import CallTimeout, ProtocolError
+from rlm.errors import CallTimeout, ProtocolError, ServerUnreachable
 from tests.servers.scripted import Reply, ScriptedServer
 
 
@@ -63,11 +64,102 @@ def test_endless_limit_is_none() -> None:
 
 def test_busy_server_is_asked_a_bounded_number_of_times() -> None:
     with ScriptedServer({"/x": Reply({"error": "busy"}, status=503)}) as server:
-        http = Http(server.address, absent="x", waits=(0.01, 0.01))
+        http = Http(server.address, absent="x", backoff=Backoff(tries=2, first=0.01))
         with pytest.raises(ProtocolError, match="busy"):
             http.get("/x")
         http.close()
         assert len(server.asked) == 3
+
+
+def quick(tries: int = 5) -> Backoff:
+    return Backoff(tries=tries, first=0.01, longest=1.5, jitter=lambda: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("failures", "reasons"),
+    [
+        ([Reply({"error": "busy"}, status=503)] * 2, ["HTTP 503", "HTTP 503"]),
+        ([Reply({"error": "slow down"}, status=429, headers={"Retry-After": "0"})], ["HTTP 429"]),
+        ([Reply("", mute=True), Reply({"error": "busy"}, status=503)], ["hung up", "HTTP 503"]),
+    ],
+)
+def test_what_brought_nothing_is_sent_again_and_noted(
+    failures: list[Reply], reasons: list[str]
+) -> None:
+    with ScriptedServer({"/x": Reply({"a": 1})}) as server:
+        server.once("/x", *failures)
+        http, noted = Http(server.address, absent="x", backoff=quick()), []
+        assert http.post("/x", {}, retries=noted) == {"a": 1}
+        http.close()
+    assert noted == reasons
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply('{"a"', cut=True),
+        Reply("", cut=True),
+        Reply({"error": "crash"}, status=500),
+        Reply({"error": "busy"}, status=503, cut=True),
+    ],
+)
+def test_what_brought_something_is_not_sent_again(reply: Reply) -> None:
+    """Guards against two answers to one call: the first may have been paid for, or cached."""
+    with ScriptedServer({"/x": reply}) as server:
+        http, noted = Http(server.address, absent="x", backoff=quick()), []
+        with pytest.raises(ProtocolError):
+            http.post("/x", {}, retries=noted)
+        http.close()
+        assert (len(server.asked), noted) == (1, [])
+
+
+def test_server_that_was_there_is_waited_for_and_one_that_was_not_is_absent() -> None:
+    with ScriptedServer({"/x": Reply({"a": 1})}) as server:
+        http = Http(server.address, absent="x", backoff=quick(3))
+        http.get("/x")
+    tries = []
+    for _ in range(2):  # once given up, it is gone until it answers again
+        with pytest.raises(ServerUnreachable):
+            http.post("/x", {}, retries=(noted := []))
+        tries.append(noted)
+    http.close()
+    assert tries == [["no connection"] * 3, []]
+
+
+@pytest.mark.parametrize(
+    ("header", "again"),
+    [("1", True), ("3600", False), ("soon", True), ("Wed, 21 Oct 2015 07:28:00 GMT", True)],
+)
+def test_the_server_says_when_to_come_back(header: str, again: bool) -> None:
+    busy = Reply({"error": "busy"}, status=429, headers={"Retry-After": header})
+    with ScriptedServer({"/x": Reply({"a": 1})}) as server:
+        server.once("/x", busy)
+        http, started = Http(server.address, absent="x", backoff=quick()), time.monotonic()
+        if again:
+            assert http.get("/x") == {"a": 1}
+        else:
+            with pytest.raises(ProtocolError, match="429: busy"):
+                http.get("/x")
+        http.close()
+        assert time.monotonic() - started >= (1 if header == "1" else 0)
+
+
+def test_waits_double_up_to_a_cap_and_differ() -> None:
+    low, high = (Backoff(tries=9, longest=20, jitter=lambda j=j: j) for j in (0.0, 1.0))
+    assert [low.wait(n) for n in range(7)] == [0.5, 1, 2, 4, 8, 10, 10]
+    assert [high.wait(n) for n in range(7)] == [1, 2, 4, 8, 16, 20, 20]
+    assert (low.wait(9), low.wait(0, told=21)) == (None, None)
+    assert (low.wait(3, told=5), high.wait(3, told=5), high.wait(3, told=20)) == (5, 6, 20)
+
+
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_page_of_a_proxy_is_no_missing_model(status: int) -> None:
+    page = Reply("<!DOCTYPE html><html><body>Bad gateway</body></html>", status=status)
+    with ScriptedServer({"/x": page}) as server:
+        http = Http(server.address, absent="x")
+        with pytest.raises(ProtocolError, match=f"HTTP {status} and a page of HTML.*proxy"):
+            http.get("/x")
+        http.close()
 
 
 def test_proxy_of_the_environment_is_not_used_for_this_machine(

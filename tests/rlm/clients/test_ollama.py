@@ -191,8 +191,18 @@ def test_call_ends_with_its_seconds(server: ScriptedServer, client: OllamaClient
 
 def test_busy_server_is_asked_again(server: ScriptedServer, client: OllamaClient) -> None:
     server.once("/api/chat", Reply({"error": "server busy, please try again"}, status=503))
-    assert client.chat(TALK, options=Options()).text == "Forty-two."
+    answer = client.chat(TALK, options=Options())
+    assert (answer.text, answer.retries) == ("Forty-two.", ("HTTP 503",))
     assert len(server.bodies("/api/chat")) == 2
+
+
+def test_call_that_fails_after_a_new_try_says_so(
+    server: ScriptedServer, client: OllamaClient
+) -> None:
+    server.once("/api/chat", Reply("", mute=True), chat("Forty", done=False))
+    with pytest.raises(ProtocolError, match="aborted") as caught:
+        client.chat(TALK, options=Options())
+    assert caught.value.retries == ("hung up",)
 
 
 def test_batch_keeps_order_and_errors(server: ScriptedServer, client: OllamaClient) -> None:

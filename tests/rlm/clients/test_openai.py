@@ -147,7 +147,7 @@ def test_fewer_tokens_than_words_is_a_cut(server: ScriptedServer, client: OpenAI
             ProtocolError,
             "'content_filter'",
         ),
-        (Reply("<html>"), ProtocolError, "not a JSON object"),
+        (Reply("<html>"), ProtocolError, "a page of HTML"),
         (Reply(["a", "b"]), ProtocolError, "not a JSON object"),
         (Reply("[1]"), ProtocolError, "not a JSON object"),
         (Reply({"error": {"message": "boom"}}, status=500), ProtocolError, "500.*boom"),
