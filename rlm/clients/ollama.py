@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rlm.clients._batch import in_order
 from rlm.clients._thinking import without_thinking
 from rlm.clients.address import parse_address
 from rlm.clients.base import ModelInfo
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 AUTO_WINDOW: Final = 16_384
 WINDOW_STEP: Final = 256  # llama.cpp pads a window up to a multiple of this
-CONNECTIONS: Final = 4
+CONNECTIONS: Final = 64
 _FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
 
 
@@ -95,14 +94,6 @@ class OllamaClient:
                 messages, prompt_tokens=prompt, completion_tokens=written, window=window
             ),
             times=_times(last, wall),
-        )
-
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        """Answer several conversations; see `Client.chat_batch`."""
-        return in_order(
-            lambda messages: self.chat(messages, options=options), batch, workers=CONNECTIONS
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from rlm.errors import (
     ServerUnreachable,
     UsageError,
 )
-from rlm.messages import Completion, Message, Options, Times, Usage
+from rlm.messages import Message, Options, Times, Usage
 from tests.servers.ollama import NAME, chat, ollama_server
 from tests.servers.scripted import Reply, ScriptedServer
 
@@ -193,15 +193,6 @@ def test_busy_server_is_asked_again(server: ScriptedServer, client: OllamaClient
     server.once("/api/chat", Reply({"error": "server busy, please try again"}, status=503))
     assert client.chat(TALK, options=Options()).text == "Forty-two."
     assert len(server.bodies("/api/chat")) == 2
-
-
-def test_batch_keeps_order_and_errors(server: ScriptedServer, client: OllamaClient) -> None:
-    server.standing["/api/chat"] = Reply({"error": "model crashed"}, status=500)
-    failed = client.chat_batch([TALK, TALK], options=Options())
-    assert [type(slot) for slot in failed] == [ProtocolError, ProtocolError]
-    server.standing["/api/chat"] = chat("42")
-    (only,) = client.chat_batch([TALK], options=Options())
-    assert isinstance(only, Completion)
 
 
 def test_missing_model_says_how_to_get_it(server: ScriptedServer) -> None:
