@@ -51,6 +51,11 @@ VALUES: Final = (
         "Window in tokens; default auto: 4096 for embedded, else up to 16384 or what is served",
     ),
     (
+        ("concurrency", "N", "parse_concurrency", None),
+        "Sub-calls of one llm_query_batched that run at once, 1 to 64; default 1 for embedded, "
+        "gguf/ and ollama/, which answer one after another, else 8",
+    ),
+    (
         ("run", "NAME", "parse_run", None),
         "Name of the run under runs/, or a folder. One that exists is continued: a cell that it "
         "holds is shown, not run. Default: the UTC time",

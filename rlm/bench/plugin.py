@@ -106,6 +106,7 @@ class Bench:
             max_tokens=given.rlm_max_tokens,
             max_minutes=given.rlm_max_minutes,
             compare=given.rlm_compare,
+            concurrency=given.rlm_concurrency,
             file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
         )
 

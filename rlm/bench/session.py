@@ -43,6 +43,7 @@ class Options:
         max_minutes: once the session has run so long, no other starts.
         compare: an earlier run to compare with.
         file: ``path`` and ``sha256`` of a person's own data.
+        concurrency: sub-calls of one batch at once; ``None`` is what suits the model.
     """
 
     spec: str = "embedded"
@@ -60,6 +61,7 @@ class Options:
     max_minutes: float | None = None
     compare: str | None = None
     file: dict[str, str] | None = None
+    concurrency: int | None = None
 
     @property
     def backend(self) -> str:
@@ -105,6 +107,7 @@ def settings(options: Options, start: Start) -> Settings:
         split=options.split,
         sandbox=options.backend,
         temperature=options.temperature,
+        concurrency=options.concurrency or clients.concurrency(options.spec),
         environment=start.environment,
     )
 
@@ -210,6 +213,7 @@ class Session:
             "seed": self.options.seed,
             "split": self.options.split,
             "cells": len(self.cells),
+            "concurrency": settings(self.options, start).concurrency,
             **({"file": self.options.file} if self.options.file else {}),
             **start.environment,
         }

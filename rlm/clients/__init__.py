@@ -123,6 +123,32 @@ def open_engine(spec: str, *, num_ctx: int | None = None, clients: int = 1) -> E
     return start_engine(path, n_ctx=num_ctx or default, connections=CONNECTIONS * clients)
 
 
+def in_turn(spec: str) -> bool:
+    """Whether calls can never meet in one batch: the engine here has one slot.
+
+    Its tokens are the same, bit for bit, however many calls wait. Other servers may compute calls
+    that arrive together together, in another order of floating point sums: a near tie of two tokens
+    can then fall out otherwise, even at temperature 0.
+
+    Raises:
+        UsageError: `spec` is not usable.
+    """
+    return _parse(spec)[0] in ("embedded", "gguf")
+
+
+def concurrency(spec: str) -> int:
+    """How many sub-calls of one batch to have at once, where nobody says.
+
+    One on the engine here and on Ollama, which answer one after another by default
+    (``OLLAMA_NUM_PARALLEL`` is 1, and always for some models): more would only queue there. Eight
+    on other servers, which are made to answer many.
+
+    Raises:
+        UsageError: `spec` is not usable.
+    """
+    return 8 if _parse(spec)[0] == "openai" else 1
+
+
 def parallel(spec: str) -> int | None:
     """How many calls the model answers at once; ``None`` where nobody says.
 

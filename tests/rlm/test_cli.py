@@ -16,6 +16,7 @@ import pytest
 from rlm.cli import main
 from rlm.clients import FORMS
 from rlm.errors import CallTimeout
+from rlm.loop import RLM
 from rlm.trajectory import Trajectory
 from tests.rlm.scripted import Scripted, code
 
@@ -37,7 +38,7 @@ def ask(file: str, monkeypatch: pytest.MonkeyPatch) -> Ask:
     def run(*args: str, client: Scripted | None = None, document: str = file) -> int:
         script = [code("print(context_len)"), code("FINAL(llm_query(context))"), "48213"]
         model = client or Scripted(script)
-        monkeypatch.setattr("rlm.cli.connect", lambda spec: model)
+        monkeypatch.setattr("rlm.cli.connect", lambda spec, **_: model)
         status = main(["ask", document, "Which passcode?", *args])
         assert model.closed or status == 2
         return status
@@ -54,6 +55,26 @@ def test_summary_is_one_line_on_stderr(ask: Ask, capsys: pytest.CaptureFixture[s
     ask()
     line = r"2 turns, 1 sub-call, [\d,]+ tokens, \d+\.\d s, ended by final\n"
     assert re.fullmatch(line, capsys.readouterr().err)
+
+
+def test_concurrency_is_that_of_the_loop(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Watched(RLM):
+        def __init__(self, *args: object, **options: object) -> None:
+            made.append(options["concurrency"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr("rlm.cli.RLM", Watched)
+    assert ask() == ask("--concurrency", "16") == ask("--model", "openai/m@http://h/v1") == 0
+    assert made == [1, 16, 8]
+
+
+@pytest.mark.parametrize("number", ["0", "65", "many"])
+def test_concurrency_has_bounds(ask: Ask, capsys: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        ask("--concurrency", number)
+    assert f"{number!r} is not a whole number from 1 to 64; try 8" in capsys.readouterr().err
 
 
 def test_verbose_shows_code_and_output(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
