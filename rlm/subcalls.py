@@ -15,6 +15,7 @@ from rlm.errors import (
     CallTimeout,
     ClientError,
     ModelNotFound,
+    NotRecorded,
     PromptTooLong,
     ServerUnreachable,
 )
@@ -64,8 +65,8 @@ class SubCalls:
 
     Attributes:
         turn: the root turn that calls now belong to; the loop sets it.
-        fatal: the server or the model is gone, which no code cell can mend: further calls are
-            refused, and the loop raises this error when the cell is over.
+        fatal: server, model or recorded answer is not there, which no code cell can mend: further
+            calls are refused, and the loop raises this error when the cell is over.
         closed: the loop sets it when the run is over: every call is refused.
     """
 
@@ -168,7 +169,7 @@ class SubCalls:
         if isinstance(error, PromptTooLong):
             window = error.window or self._client.info().window or "?"
             return CallRefused(say("calls", "too_long", length=len(prompt), window=window))
-        if isinstance(error, ServerUnreachable | ModelNotFound):
+        if isinstance(error, ServerUnreachable | ModelNotFound | NotRecorded):
             self.fatal = error
         return CallRefused(say("calls", "failed", reason=error))
 

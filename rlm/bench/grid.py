@@ -233,6 +233,17 @@ def parse_file(text: str) -> str:
     return text
 
 
+def parse_folder(text: str) -> str:
+    """The absolute path of a folder, there or not.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if not text.strip():
+        raise UsageError("a folder needs a name: write one, such as cassettes/monday")
+    return str(Path(text).absolute())
+
+
 def parse_seed(text: str) -> int:
     """Any whole number.
 

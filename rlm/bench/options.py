@@ -74,6 +74,15 @@ VALUES: Final = (
         "Start no cell once this session has run so long; the same --rlm-run continues later",
     ),
     (
+        ("record", "DIR", "parse_folder", None),
+        "Keep every call of the model in this folder, to be replayed later",
+    ),
+    (
+        ("replay", "DIR", "parse_folder", None),
+        "Answer every call from such a folder, without the model: the same options give the same "
+        "records, and a request that is not in it is an error that shows the nearest",
+    ),
+    (
         ("compare", "RUN", "parse_run", None),
         "Compare with an earlier run, cell by cell, at the end",
     ),

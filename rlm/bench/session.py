@@ -44,6 +44,8 @@ class Options:
         compare: an earlier run to compare with.
         file: ``path`` and ``sha256`` of a person's own data.
         concurrency: sub-calls of one batch at once; ``None`` is what suits the model.
+        record: folder in which every call of the model is kept.
+        replay: folder from which every call is answered, without the model.
     """
 
     spec: str = "embedded"
@@ -62,6 +64,8 @@ class Options:
     compare: str | None = None
     file: dict[str, str] | None = None
     concurrency: int | None = None
+    record: str | None = None
+    replay: str | None = None
 
     @property
     def backend(self) -> str:
@@ -93,7 +97,13 @@ def connect(options: Options, start: Start) -> Client:
         ClientError: the model cannot be reached.
     """
     address = EngineAddress.from_dict(start.engine) if start.engine else None
-    return clients.connect(options.spec, num_ctx=options.num_ctx, engine=address)
+    return clients.connect(
+        options.spec,
+        num_ctx=options.num_ctx,
+        engine=address,
+        record=options.record,
+        replay=options.replay,
+    )
 
 
 def settings(options: Options, start: Start) -> Settings:
@@ -166,12 +176,7 @@ class Session:
         """Start the engine if there is to be one, and learn what the model is."""
         options = self.options
         try:
-            engine = clients.open_engine(
-                options.spec, num_ctx=options.num_ctx, clients=options.clients
-            )
-            if engine is not None:
-                self._open.callback(engine.close)
-            address = engine.address.to_dict() if engine else None
+            address = None if options.replay else self._start_engine()
             with closing(connect(options, Start(engine=address))) as client:
                 self.info = client.info()
         except ModelNotFound as error:
@@ -180,6 +185,14 @@ class Session:
             self.problem = str(error)
             return None
         return address
+
+    def _start_engine(self) -> dict[str, str] | None:
+        options = self.options
+        engine = clients.open_engine(options.spec, num_ctx=options.num_ctx, clients=options.clients)
+        if engine is None:
+            return None
+        self._open.callback(engine.close)
+        return engine.address.to_dict()
 
     def _try_sandbox(self) -> Isolation | None:
         """Start a session in the sandbox, so that its self-test says what is in force."""
@@ -215,6 +228,7 @@ class Session:
             "cells": len(self.cells),
             "concurrency": settings(self.options, start).concurrency,
             **({"file": self.options.file} if self.options.file else {}),
+            **({"replay": self.options.replay} if self.options.replay else {}),
             **start.environment,
         }
 
@@ -224,7 +238,7 @@ class Session:
         there = runner.places(held.values(), self.settings, self.info)
         done = sum(cell in there for cell in self.cells)
         lines = [
-            f"model: {self._model()}",
+            f"model: {self._model()}{self._cassette()}",
             f"sandbox: {_shown(self.isolation)}",
             f"run: {self.place}: {done} done, {len(self.cells) - done} to do",
         ]
@@ -242,6 +256,11 @@ class Session:
         digest = self.info.digest
         short = digest[:19] if digest.startswith("sha256:") else digest
         return f"{self.info.spec} ({short}), window {window}, {self.info.server}"
+
+    def _cassette(self) -> str:
+        if self.options.replay:
+            return f", replayed from {self.options.replay}"
+        return f", recorded into {self.options.record}" if self.options.record else ""
 
     def finished(self, record: Record) -> None:
         """Keep a record.

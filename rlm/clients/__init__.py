@@ -38,7 +38,12 @@ _EMBEDDED: Final = {
 
 
 def connect(
-    spec: str, *, num_ctx: int | None = None, engine: EngineAddress | None = None
+    spec: str,
+    *,
+    num_ctx: int | None = None,
+    engine: EngineAddress | None = None,
+    record: str | os.PathLike[str] | None = None,
+    replay: str | os.PathLike[str] | None = None,
 ) -> Client:
     """Open a client for the model that `spec` names; close it after use.
 
@@ -48,14 +53,37 @@ def connect(
             else at most 16,384. A server of ``openai/`` has its own: what is smaller holds.
         engine: a running engine to share, for specs that need one; else the client starts its own
             and stops it with `close` or at exit.
+        record: a folder in which every call is kept (see `rlm.clients.cassette`).
+        replay: such a folder, from which every call is answered: no model is needed.
 
     Raises:
-        UsageError: `spec` or `num_ctx` is not usable; says what is.
+        UsageError: `spec`, `num_ctx` or a folder is not usable; says what is.
         ModelNotFound: there is no such model.
         ServerUnreachable: the server is not running.
     """
     kind, name = _parse(spec)
     _check_window(num_ctx)
+    if record is not None and replay is not None:
+        raise UsageError("a call is either recorded or replayed: leave one of the two out")
+    if replay is not None:
+        from rlm.clients.cassette import Player
+
+        return Player(replay, spec, num_ctx=num_ctx)
+    client = _open(kind, name, spec, num_ctx, engine)
+    if record is None:
+        return client
+    from rlm.clients.cassette import Recorder
+
+    try:
+        return Recorder(client, record, num_ctx=num_ctx)
+    except UsageError:
+        client.close()
+        raise
+
+
+def _open(
+    kind: str, name: str, spec: str, num_ctx: int | None, engine: EngineAddress | None
+) -> Client:
     if kind == "ollama":
         from rlm.clients.ollama import OllamaClient
 

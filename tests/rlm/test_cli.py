@@ -15,10 +15,12 @@ import pytest
 
 from rlm.cli import main
 from rlm.clients import FORMS
+from rlm.clients.llamacpp import CHATML_TEMPLATE
 from rlm.errors import CallTimeout
 from rlm.loop import RLM
 from rlm.trajectory import Trajectory
 from tests.rlm.scripted import Scripted, code
+from tests.servers.tiny_gguf import write_tiny_gguf
 
 TEXT = "The secret passcode is 48213."
 Ask = Callable[..., int]
@@ -29,6 +31,11 @@ def file(tmp_path: Path) -> str:
     path = tmp_path / "book.txt"
     path.write_text(TEXT, encoding="utf-8")
     return str(path)
+
+
+@pytest.fixture
+def tiny_gguf(tmp_path: Path) -> Path:
+    return write_tiny_gguf(tmp_path / "tiny.gguf", template=CHATML_TEMPLATE)
 
 
 @pytest.fixture
@@ -75,6 +82,23 @@ def test_concurrency_has_bounds(ask: Ask, capsys: pytest.CaptureFixture[str], nu
     with pytest.raises(SystemExit, match="2"):
         ask("--concurrency", number)
     assert f"{number!r} is not a whole number from 1 to 64; try 8" in capsys.readouterr().err
+
+
+def test_a_recorded_question_is_answered_without_its_model(
+    file: str, tmp_path: Path, tiny_gguf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape, command = str(tmp_path / "tape"), ["ask", file, "Which?", "--vanilla", "--json"]
+    command += ["--model", f"gguf/{tiny_gguf}"]
+    main([*command, "--record", tape])
+    first = json.loads(capsys.readouterr().out)
+    tiny_gguf.rename(tmp_path / "away.gguf")
+    main([*command, "--replay", tape])
+    again = json.loads(capsys.readouterr().out)
+    assert again["trajectory"] == first["trajectory"]
+    assert main(["ask", file, "When?", *command[3:], "--replay", tape]) == 1
+    assert "differs first in message 2 (user)" in capsys.readouterr().err
+    assert main([*command[:-2], "--replay", tape]) == 2
+    assert "was not recorded with embedded" in capsys.readouterr().err
 
 
 def test_verbose_shows_code_and_output(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
