@@ -80,7 +80,8 @@ VALUES: Final = (
     (
         ("replay", "DIR", "parse_folder", None),
         "Answer every call from such a folder, without the model: the same options give the same "
-        "records, and a request that is not in it is an error that shows the nearest",
+        "records (but for their seconds); a request that is not in it is an error that shows the "
+        "nearest",
     ),
     (
         ("compare", "RUN", "parse_run", None),

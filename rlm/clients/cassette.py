@@ -117,14 +117,14 @@ class Recorder:
                     f"the cassette {self._folder} holds another model behind {info.spec} "
                     f"({_shown(other)}, now {_shown(head)}): record into another folder"
                 )
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}"
+        new, path = (self._folder / f"{name}.{end}" for end in ("new", "jsonl"))
         try:
-            file = (self._folder / name).open("x", encoding="ascii")
-            file.write(json.dumps(head) + "\n")
-            file.flush()
+            new.write_text(json.dumps(head) + "\n", encoding="ascii")
+            new.replace(path)  # other processes see a file with its head, or none
+            return path.open("a", encoding="ascii")
         except OSError as error:
             raise _unusable(self._folder, error) from error
-        return file
 
     def _write(self, call: Json) -> None:
         line = json.dumps(call) + "\n"

@@ -126,6 +126,18 @@ def test_calls_at_once_are_all_kept(tmp_path: Path) -> None:
     assert ask(player(tmp_path)) == made
 
 
+def test_processes_that_begin_at_once_do_not_see_half_a_file(tmp_path: Path) -> None:
+    """Guards against a worker that reads the file which another is just making."""
+
+    def begin(_: int) -> ModelInfo:
+        with closing(Recorder(Scripted([]), tmp_path)) as client:
+            return client.info()
+
+    with ThreadPoolExecutor(16) as pool:
+        assert len(list(pool.map(begin, range(200)))) == 200
+    assert len(list(tmp_path.glob("*.jsonl"))) == 200
+
+
 def test_a_line_that_a_kill_has_torn_is_left_out(tmp_path: Path) -> None:
     record(tmp_path, ["one", "two"], Options(seed=1), Options(seed=2))
     (file,) = tmp_path.iterdir()
