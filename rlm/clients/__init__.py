@@ -155,7 +155,7 @@ def in_turn(spec: str) -> bool:
     """Whether calls can never meet in one batch: the engine here has one slot.
 
     Its tokens are the same, bit for bit, however many calls wait. Other servers may compute calls
-    that arrive together together, in another order of floating point sums: a near tie of two tokens
+    of the same moment as one batch, which adds floats in another order: a near tie of two tokens
     can then fall out otherwise, even at temperature 0.
 
     Raises:

@@ -339,7 +339,8 @@ def test_batch_slot_says_why_it_failed(ask: Ask) -> None:
     assert answer.sub_calls == 3
 
 
-def test_batch_runs_as_many_calls_at_once_as_allowed(ask: Ask) -> None:
+@pytest.mark.parametrize("batch", ["llm_query_batched(six)", "query_chunks(six, '{chunk}')"])
+def test_batch_runs_as_many_calls_at_once_as_allowed(ask: Ask, batch: str) -> None:
     running, most, lock = 0, 0, threading.Lock()
     both = threading.Barrier(2, timeout=5)
 
@@ -355,8 +356,7 @@ def test_batch_runs_as_many_calls_at_once_as_allowed(ask: Ask) -> None:
             return super().chat(messages, options=options)
 
     sub = Slow(lambda messages: messages[0].content.upper())
-    cell = "FINAL(llm_query_batched(list('abcdef')))"
-    answer = ask([cell], sub=sub, concurrency=2)
+    answer = ask([f"six = list('abcdef')\nFINAL({batch})"], sub=sub, concurrency=2)
     assert most == 2
     assert answer.answer == str(list("ABCDEF"))
     asked = [call.messages[0].content for call in answer.trajectory.calls if call.kind == "sub"]
