@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 try:
     from rlm.bench import commands as commands_on_runs
-    from rlm.clients import FORMS, connect
+    from rlm.bench.options import typed
+    from rlm.clients import FORMS, concurrency, connect
     from rlm.errors import RLMError, UsageError
     from rlm.loop import RLM
     from rlm.sandbox import BACKENDS, default_backend
@@ -141,6 +142,15 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         default="auto",
         help=f"what confines the model's code (default: auto, which is {default_backend()} here)",
     )
+    add(
+        "--concurrency",
+        type=typed("parse_concurrency"),
+        metavar="N",
+        help="sub-calls of one batch that run at once, 1 to 64 (default: 1 for models that answer "
+        "one after another, which are embedded, gguf/ and ollama/; else 8)",
+    )
+    add("--record", metavar="DIR", help="keep every call of the model in this folder")
+    add("--replay", metavar="DIR", help="answer from such a folder, without the model")
     add("--vanilla", action="store_true", help="put the whole text into one prompt instead")
     add("--verbose", action="store_true", help="show each turn's code and what it printed")
     add("--json", action="store_true", help="print the answer with everything that led to it")
@@ -165,7 +175,7 @@ def _ask(args: argparse.Namespace) -> int:
         raise UsageError(f"{_name(args.file)} is empty; give a file with text")
     if not args.question.strip():
         raise UsageError('the question is empty; put it in quotes: rlm ask FILE "Who …?"')
-    client = connect(args.model)
+    client = connect(args.model, record=args.record, replay=args.replay)
     try:
         if args.vanilla:
             answer = Vanilla(client).completion(document, args.question)
@@ -175,6 +185,7 @@ def _ask(args: argparse.Namespace) -> int:
                 prompt=args.prompt,
                 max_iterations=args.max_iterations,
                 sandbox=args.sandbox,
+                concurrency=args.concurrency or concurrency(args.model),
                 on_turn=_watcher(verbose=args.verbose),
             )
             answer = loop.completion(document, args.question)

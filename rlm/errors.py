@@ -7,7 +7,8 @@ RLMError
 │   ├── ModelNotFound      the server is there, the model is not
 │   ├── PromptTooLong      the prompt does not fit the window (the server or the client refused it)
 │   ├── ProtocolError      the answer is not one: aborted, garbled, or swallowed on the way
-│   └── CallTimeout        no answer within the time allowed
+│   ├── CallTimeout        no answer within the time allowed
+│   └── NotRecorded        a cassette that is replayed does not hold the request
 ├── SandboxError           the sandbox could not start, or broke its own protocol
 ├── CallRefused            a sub-call the host will not make; its text is told to the model
 ├── BudgetExceeded         a `Budget` is spent
@@ -78,6 +79,10 @@ class ProtocolError(ClientError):
 
 class CallTimeout(ClientError):
     """The model gave no answer in the time allowed."""
+
+
+class NotRecorded(ClientError):
+    """A cassette that is replayed does not hold the request; shows the nearest that it holds."""
 
 
 class SandboxError(RLMError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
@@ -13,6 +15,7 @@ from rlm.errors import (
     CallTimeout,
     ClientError,
     ModelNotFound,
+    NotRecorded,
     PromptTooLong,
     ServerUnreachable,
 )
@@ -20,6 +23,8 @@ from rlm.limits import Budget
 from rlm.messages import Completion, Message, Options
 from rlm.prompts import say
 from rlm.trajectory import Call
+
+_Outcome = str | CallRefused
 
 
 def chat_within(
@@ -60,8 +65,8 @@ class SubCalls:
 
     Attributes:
         turn: the root turn that calls now belong to; the loop sets it.
-        fatal: the server or the model is gone, which no code cell can mend: further calls are
-            refused, and the loop raises this error when the cell is over.
+        fatal: server, model or recorded answer is not there, which no code cell can mend: further
+            calls are refused, and the loop raises this error when the cell is over.
         closed: the loop sets it when the run is over: every call is refused.
     """
 
@@ -87,27 +92,18 @@ class SubCalls:
         Raises:
             CallRefused: no call is left, the prompt does not fit, or the call failed.
         """
-        call, outcome = self._ask(prompt)
-        self._write(call)
+        (outcome,) = self._ask([prompt])
         if isinstance(outcome, CallRefused):
             raise outcome
         return outcome
 
     def llm_query_batched(self, prompts: Sequence[str]) -> list[str]:
-        """Answer several prompts, in order; a refused one's slot says why."""
-        workers = min(self._concurrency, len(prompts))
-        if workers > 1:
-            with ThreadPoolExecutor(workers) as pool:
-                asked = list(pool.map(self._ask, prompts))
-        else:
-            asked = [self._ask(prompt) for prompt in prompts]
-        for call, _ in asked:
-            self._write(call)
+        """Answer several prompts, some at once, in order; a refused one's slot says why."""
         return [
             say("calls", "batch_slot", reason=outcome)
             if isinstance(outcome, CallRefused)
             else outcome
-            for _, outcome in asked
+            for outcome in self._ask(prompts)
         ]
 
     def rlm_query(self, context: str, query: str) -> str:
@@ -115,15 +111,50 @@ class SubCalls:
         del context, query
         raise CallRefused(say("calls", "no_recursion"))
 
-    def _ask(self, prompt: str) -> tuple[Call | None, str | CallRefused]:
+    def _ask(self, prompts: Sequence[str]) -> list[_Outcome]:
+        """What became of each prompt; the calls that were made stand in the log, in this order.
+
+        Calls begin, and are counted, in the order of the prompts. None begins any more once the
+        budget is spent, the server is gone, or something nobody foresaw stops this thread.
+        """
+        calls: dict[int, Call] = {}
+        outcomes: dict[int, _Outcome] = {}
+        todo, lock = deque(enumerate(prompts)), threading.Lock()
+
+        def work() -> None:
+            try:
+                while True:
+                    with lock:
+                        if not todo:
+                            return
+                        index, prompt = todo.popleft()
+                        refused = self._reserve()
+                    if refused is None:
+                        calls[index], outcomes[index] = self._send(prompt)
+                    else:
+                        outcomes[index] = refused
+            finally:  # empty by now, unless something broke: then nobody shall go on
+                todo.clear()
+
+        try:
+            _run(work, min(self._concurrency, len(prompts)), todo.clear)
+        finally:
+            self._log += [calls[index] for index in sorted(calls)]
+        return [outcomes[index] for index in range(len(prompts))]
+
+    def _reserve(self) -> CallRefused | None:
+        """Count a call, or say why there shall be none."""
         if self.closed:
-            return None, CallRefused(say("calls", "spent", reason="the run is over"))
+            return CallRefused(say("calls", "spent", reason="the run is over"))
         if self.fatal is not None:
-            return None, CallRefused(say("calls", "failed", reason=self.fatal))
+            return CallRefused(say("calls", "failed", reason=self.fatal))
         try:
             self._budget.reserve_call(keep=1)
         except BudgetExceeded as spent:
-            return None, CallRefused(say("calls", "spent", reason=spent))
+            return CallRefused(say("calls", "spent", reason=spent))
+        return None
+
+    def _send(self, prompt: str) -> tuple[Call, _Outcome]:
         messages = (Message("user", prompt),)
         try:
             completion = chat_within(self._client, messages, self._options, self._budget)
@@ -137,7 +168,7 @@ class SubCalls:
         if isinstance(error, PromptTooLong):
             window = error.window or self._client.info().window or "?"
             return CallRefused(say("calls", "too_long", length=len(prompt), window=window))
-        if isinstance(error, ServerUnreachable | ModelNotFound):
+        if isinstance(error, ServerUnreachable | ModelNotFound | NotRecorded):
             self.fatal = error
         return CallRefused(say("calls", "failed", reason=error))
 
@@ -147,9 +178,21 @@ class SubCalls:
         kept = answer[: self._answer_chars]
         return say("calls", "cut", answer=kept, limit=self._answer_chars)
 
-    def _write(self, call: Call | None) -> None:
-        if call is not None:
-            self._log.append(call)
+
+def _run(work: Callable[[], None], workers: int, cancel: Callable[[], None]) -> None:
+    """Run `work` in so many threads, or in this one; what is raised in any of them comes through.
+
+    An exception in this thread, such as Ctrl-C, calls `cancel` and waits for what is under way.
+    """
+    if workers < 2:
+        work()
+        return
+    with ThreadPoolExecutor(workers, "rlm-sub") as pool:
+        try:
+            for done in [pool.submit(work) for _ in range(workers)]:
+                done.result()
+        finally:
+            cancel()
 
 
 class NoSubCalls:

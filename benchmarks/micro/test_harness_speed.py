@@ -209,7 +209,7 @@ def test_cell(
     """From the name of a cell to its row and trajectory, without its model and sandbox."""
     here = replace(settings, run=tmp_path)
     cells = (cell for cell in CELLS if cell.architecture == architecture)
-    model = Uncounted(client, "chat", "chat_batch")
+    model = Uncounted(client, "chat")
     confined = Uncounted(sandbox, "start", "run", "reset")
     with closing(Store(tmp_path)) as store:
 

@@ -26,6 +26,7 @@ CHARS_PER_TOKEN: Final = 4
 LENGTHS: Final = tuple(1024 * 2**i for i in range(8))
 MAX_LENGTH: Final = 10 * 1024 * 1024
 SAMPLES: Final = 3
+MAX_CONCURRENCY: Final = 64
 ARCHITECTURES: Final = ("vanilla", "rlm")
 SMOKE_TASKS: Final = ("niah", "long_doc_qa")
 SMOKE_LENGTHS: Final = (1024, 8 * 1024, 32 * 1024)
@@ -180,6 +181,17 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_concurrency(text: str) -> int:
+    """A whole number from 1 to 64, the most connections of a client.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_CONCURRENCY:
+        raise UsageError(f"{text!r} is not a whole number from 1 to {MAX_CONCURRENCY}; try 8")
+    return int(text)
+
+
 def parse_temperature(text: str) -> float:
     """A number from 0 to 2.
 
@@ -220,6 +232,17 @@ def parse_file(text: str) -> str:
         if Path(text).is_file():
             return text
     raise UsageError(f"there is no file {text[:100]!r}: give the path of a file of JSON lines")
+
+
+def parse_folder(text: str) -> str:
+    """The absolute path of a folder, there or not.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if not text.strip():
+        raise UsageError("a folder needs a name: write one, such as cassettes/monday")
+    return str(Path(text).absolute())
 
 
 def parse_seed(text: str) -> int:

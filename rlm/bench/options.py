@@ -52,6 +52,11 @@ VALUES: Final = (
         "what is served",
     ),
     (
+        ("concurrency", "N", "parse_concurrency", None),
+        "Sub-calls of one llm_query_batched that run at once, 1 to 64; default 1 for embedded, "
+        "gguf/ and ollama/, which answer one after another, else 8",
+    ),
+    (
         ("run", "NAME", "parse_run", None),
         "Name of the run under runs/, or a folder. One that exists is continued: a cell that it "
         "holds is shown, not run. Default: the UTC time",
@@ -69,6 +74,16 @@ VALUES: Final = (
     (
         ("max-minutes", "M", "parse_minutes", None),
         "Start no cell once this session has run so long; the same --rlm-run continues later",
+    ),
+    (
+        ("record", "DIR", "parse_folder", None),
+        "Keep every call of the model in this folder, to be replayed later",
+    ),
+    (
+        ("replay", "DIR", "parse_folder", None),
+        "Answer every call from such a folder, without the model: the same options give the same "
+        "records (but for their seconds); a request that is not in it is an error that shows the "
+        "nearest",
     ),
     (
         ("compare", "RUN", "parse_run", None),

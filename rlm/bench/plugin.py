@@ -109,6 +109,9 @@ class Bench:
             max_minutes=given.rlm_max_minutes,
             compare=given.rlm_compare,
             pull=given.rlm_pull,
+            concurrency=given.rlm_concurrency,
+            record=given.rlm_record,
+            replay=given.rlm_replay,
             file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
         )
 
@@ -176,8 +179,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto`` with cells: as many workers as the model answers calls at once, and one more.
 
     More would only wait for it. The one more has its next prompt ready when the model is free.
+    A replay has no model to ask: xdist's own number suits it.
     """
     if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or not _has_cells(config):
+        return None
+    if config.option.rlm_replay:
         return None
     from rlm.clients import parallel
     from rlm.errors import RLMError

@@ -22,6 +22,7 @@ from rlm.bench.records import Doc, Failure, Model, Record, Seconds, Tokens, Verd
 from rlm.bench.tasks.base import SUITE_VERSION, Item, Split
 from rlm.bench.tasks.own import OwnData
 from rlm.bench.tasks.stream import cell_seed, draw_seed
+from rlm.clients import in_turn
 from rlm.clients.base import Client, ModelInfo
 from rlm.errors import BudgetExceeded, CallTimeout, PromptTooLong, RecordError, RLMError, UsageError
 from rlm.limits import SandboxLimits
@@ -51,6 +52,7 @@ class Settings:
         split: whose entities, values and wordings the documents use.
         sandbox: the backend in which a model's code runs.
         temperature: of every call; above 0 each cell has a sampler seed of its own.
+        concurrency: sub-calls of one batch that run at once.
         environment: ``host``, ``versions`` and ``git`` of the record.
     """
 
@@ -62,6 +64,7 @@ class Settings:
     split: Split = "eval"
     sandbox: str = field(default_factory=default_backend)
     temperature: float = 0.0
+    concurrency: int = 1
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -132,7 +135,7 @@ def blank(cell: Cell, settings: Settings) -> Record:
         split=settings.split,
         verdict="crashed",
         model=model,
-        limits=_limits(cell.architecture, settings.sandbox),
+        limits=_limits(cell.architecture, settings),
         **settings.environment,
     )
     return replace(record, key=record.bare_key)
@@ -237,7 +240,7 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         and r.architecture in architectures.names()
         and r.model == model_of(info, r.architecture, settings)
         and r.versions.get("python", "").startswith(_python(r.architecture))
-        and r.limits.get("backend", settings.sandbox) == settings.sandbox
+        and r.limits == _limits(r.architecture, settings)
         and _is_as_it_was(r)
     )
 
@@ -301,6 +304,7 @@ def _setup(
         limits=SandboxLimits(),
         options=options,
         max_iterations=MAX_ITERATIONS,
+        concurrency=settings.concurrency,
     )
 
 
@@ -396,12 +400,20 @@ def key_of(record: Record, item: Item, doc: Doc, model: Model) -> str:
     )
 
 
-def _limits(architecture: str, backend: str) -> dict[str, Any]:
-    """What bounds a cell; the sandbox's backend too where code runs, whose errors differ."""
+def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
+    """What bounds a cell; the sandbox's backend too where code runs, whose errors differ.
+
+    Calls at once stand here, and so in the key, only where they can change an answer: see
+    `rlm.clients.in_turn`.
+    """
     way = architectures.get(architecture)
     limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
     limits |= {"sandbox": asdict(SandboxLimits()), **way.limits}
-    return limits | {"backend": backend} if way.runs_code else limits
+    if way.runs_code:
+        limits["backend"] = settings.sandbox
+    if "sub" in way.calls and settings.concurrency > 1 and not in_turn(settings.spec):
+        limits["concurrency"] = settings.concurrency
+    return limits
 
 
 def _sampling(architecture: str, temperature: float) -> dict[str, dict[str, Any]]:

@@ -48,6 +48,9 @@ class Options:
         compare: an earlier run to compare with.
         file: ``path`` and ``sha256`` of a person's own data.
         pull: let Ollama fetch a model that it does not have.
+        concurrency: sub-calls of one batch at once; ``None`` is what suits the model.
+        record: folder in which every call of the model is kept.
+        replay: folder from which every call is answered, without the model.
     """
 
     spec: str = "embedded"
@@ -66,6 +69,9 @@ class Options:
     compare: str | None = None
     file: dict[str, str] | None = None
     pull: bool = False
+    concurrency: int | None = None
+    record: str | None = None
+    replay: str | None = None
 
     @property
     def backend(self) -> str:
@@ -97,7 +103,13 @@ def connect(options: Options, start: Start) -> Client:
         ClientError: the model cannot be reached.
     """
     address = EngineAddress.from_dict(start.engine) if start.engine else None
-    return clients.connect(options.spec, num_ctx=options.num_ctx, engine=address)
+    return clients.connect(
+        options.spec,
+        num_ctx=options.num_ctx,
+        engine=address,
+        record=options.record,
+        replay=options.replay,
+    )
 
 
 def settings(options: Options, start: Start) -> Settings:
@@ -111,6 +123,7 @@ def settings(options: Options, start: Start) -> Settings:
         split=options.split,
         sandbox=options.backend,
         temperature=options.temperature,
+        concurrency=options.concurrency or clients.concurrency(options.spec),
         environment=start.environment,
     )
 
@@ -171,12 +184,7 @@ class Session:
         """Start the engine if there is to be one, and learn what the model is."""
         options = self.options
         try:
-            engine = clients.open_engine(
-                options.spec, num_ctx=options.num_ctx, clients=options.clients
-            )
-            if engine is not None:
-                self._open.callback(engine.close)
-            address = engine.address.to_dict() if engine else None
+            address = None if options.replay else self._start_engine()
             with closing(self._connect(Start(engine=address))) as client:
                 self.info = client.info()
                 self.canary = clients.canary(client)
@@ -196,6 +204,14 @@ class Session:
                 raise
         pulling.show(clients.pull(self.options.spec), Console())
         return connect(self.options, start)
+
+    def _start_engine(self) -> dict[str, str] | None:
+        options = self.options
+        engine = clients.open_engine(options.spec, num_ctx=options.num_ctx, clients=options.clients)
+        if engine is None:
+            return None
+        self._open.callback(engine.close)
+        return engine.address.to_dict()
 
     def _try_sandbox(self) -> Isolation | None:
         """Start a session in the sandbox, so that its self-test says what is in force."""
@@ -229,8 +245,10 @@ class Session:
             "seed": self.options.seed,
             "split": self.options.split,
             "cells": len(self.cells),
+            "concurrency": settings(self.options, start).concurrency,
             **({"file": self.options.file} if self.options.file else {}),
             **({"canary": asdict(self.canary)} if self.canary else {}),
+            **({"replay": self.options.replay} if self.options.replay else {}),
             **start.environment,
         }
 
@@ -240,7 +258,7 @@ class Session:
         there = runner.places(held.values(), self.settings, self.info)
         done = sum(cell in there for cell in self.cells)
         lines = [
-            f"model: {self._model()}",
+            f"model: {self._model()}{self._cassette()}",
             f"sandbox: {_shown(self.isolation)}",
             f"run: {self.place}: {done} done, {len(self.cells) - done} to do",
         ]
@@ -260,6 +278,11 @@ class Session:
         digest = self.info.digest
         short = digest[:19] if digest.startswith("sha256:") else digest
         return f"{self.info.spec} ({short}), window {window}, {self.info.server}"
+
+    def _cassette(self) -> str:
+        if self.options.replay:
+            return f", replayed from {self.options.replay}"
+        return f", recorded into {self.options.record}" if self.options.record else ""
 
     def finished(self, record: Record) -> None:
         """Keep a record.

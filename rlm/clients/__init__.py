@@ -41,7 +41,12 @@ _EMBEDDED: Final = {
 
 
 def connect(
-    spec: str, *, num_ctx: int | None = None, engine: EngineAddress | None = None
+    spec: str,
+    *,
+    num_ctx: int | None = None,
+    engine: EngineAddress | None = None,
+    record: str | os.PathLike[str] | None = None,
+    replay: str | os.PathLike[str] | None = None,
 ) -> Client:
     """Open a client for the model that `spec` names; close it after use.
 
@@ -51,14 +56,37 @@ def connect(
             else at most 16,384. A server of ``openai/`` has its own: what is smaller holds.
         engine: a running engine to share, for specs that need one; else the client starts its own
             and stops it with `close` or at exit.
+        record: a folder in which every call is kept (see `rlm.clients.cassette`).
+        replay: such a folder, from which every call is answered: no model is needed.
 
     Raises:
-        UsageError: `spec` or `num_ctx` is not usable; says what is.
+        UsageError: `spec`, `num_ctx` or a folder is not usable; says what is.
         ModelNotFound: there is no such model.
         ServerUnreachable: the server is not running.
     """
     kind, name = _parse(spec)
     _check_window(num_ctx)
+    if record is not None and replay is not None:
+        raise UsageError("a call is either recorded or replayed: leave one of the two out")
+    if replay is not None:
+        from rlm.clients.cassette import Player
+
+        return Player(replay, spec, num_ctx=num_ctx)
+    client = _open(kind, name, spec, num_ctx, engine)
+    if record is None:
+        return client
+    from rlm.clients.cassette import Recorder
+
+    try:
+        return Recorder(client, record, num_ctx=num_ctx)
+    except UsageError:
+        client.close()
+        raise
+
+
+def _open(
+    kind: str, name: str, spec: str, num_ctx: int | None, engine: EngineAddress | None
+) -> Client:
     if kind == "ollama":
         from rlm.clients.ollama import OllamaClient
 
@@ -124,6 +152,32 @@ def open_engine(spec: str, *, num_ctx: int | None = None, clients: int = 1) -> E
 
     default = GGUF_WINDOW if spec.startswith("gguf/") else EMBEDDED_WINDOW
     return start_engine(path, n_ctx=num_ctx or default, connections=CONNECTIONS * clients)
+
+
+def in_turn(spec: str) -> bool:
+    """Whether calls can never meet in one batch: the engine here has one slot.
+
+    Its tokens are the same, bit for bit, however many calls wait. Other servers may compute calls
+    of the same moment as one batch, which adds floats in another order: a near tie of two tokens
+    can then fall out otherwise, even at temperature 0.
+
+    Raises:
+        UsageError: `spec` is not usable.
+    """
+    return _parse(spec)[0] in ("embedded", "gguf")
+
+
+def concurrency(spec: str) -> int:
+    """How many sub-calls of one batch to have at once, where nobody says.
+
+    One on the engine here and on Ollama, which answer one after another by default
+    (``OLLAMA_NUM_PARALLEL`` is 1, and always for some models): more would only queue there. Eight
+    on other servers, which are made to answer many.
+
+    Raises:
+        UsageError: `spec` is not usable.
+    """
+    return 8 if _parse(spec)[0] == "openai" else 1
 
 
 def parallel(spec: str) -> int | None:

@@ -48,12 +48,6 @@ class Client(Protocol):
         """
         ...
 
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        """Answer several conversations, in order; a failed one's slot holds its exception."""
-        ...
-
     def close(self) -> None:
         """Release sockets and child processes. Idempotent."""
         ...

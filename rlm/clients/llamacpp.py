@@ -29,7 +29,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
-from rlm.clients._batch import in_order
 from rlm.clients._retries import Backoff, noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.base import ModelInfo
@@ -200,13 +199,6 @@ class LlamaCppClient:
         ask = self._chat_ids if self.is_chatml else self._chat_text
         with noted_retries() as retries:
             return replace(ask(messages, options, retries), retries=tuple(retries))
-
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        """Answer several conversations; see `Client.chat_batch`."""
-        # The engine answers one at a time; a few more keep it busy while answers travel.
-        return in_order(lambda messages: self.chat(messages, options=options), batch, workers=4)
 
     def close(self) -> None:
         """Release the connections, and the engine if it is this client's own. Idempotent."""

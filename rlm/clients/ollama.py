@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from rlm.clients._batch import in_order
 from rlm.clients._retries import Backoff, noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.address import parse_address
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 AUTO_WINDOW: Final = 16_384
 WINDOW_STEP: Final = 256  # llama.cpp pads a window up to a multiple of this
-CONNECTIONS: Final = 4
+CONNECTIONS: Final = 64
 ABSENT: Final = "start one with `ollama serve`"
 CANARY_SECONDS: Final = 300.0
 _FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
@@ -105,14 +104,6 @@ class OllamaClient:
         except ClientError as error:
             return Canary("unknown", sent, 0, f"{type(error).__name__}: {error}")
         return Canary("cut", sent, done.usage.prompt_tokens, "")
-
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        """Answer several conversations; see `Client.chat_batch`."""
-        return in_order(
-            lambda messages: self.chat(messages, options=options), batch, workers=CONNECTIONS
-        )
 
     def close(self) -> None:
         """Release the connections. Idempotent."""

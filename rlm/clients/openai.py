@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from rlm.clients._batch import in_order
 from rlm.clients._retries import noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.address import parse_address
@@ -21,7 +20,7 @@ from rlm.messages import Completion, FinishReason, Message, Options, Times, Usag
 if TYPE_CHECKING:
     from rlm.clients._http import Json
 
-CONNECTIONS: Final = 16
+CONNECTIONS: Final = 64
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
 _FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
 
@@ -82,14 +81,6 @@ class OpenAIClient:
             return replace(
                 completion(answer, messages, window=window, wall=wall), retries=tuple(retries)
             )
-
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        """Answer several conversations; see `Client.chat_batch`."""
-        return in_order(
-            lambda messages: self.chat(messages, options=options), batch, workers=CONNECTIONS
-        )
 
     def close(self) -> None:
         """Release the connections. Idempotent."""

@@ -70,11 +70,6 @@ class Scripted:
             times=Times(wall=0.5, decode=0.25),
         )
 
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        return [self.chat(messages, options=options) for messages in batch]
-
     def close(self) -> None:
         self.closed = True
 

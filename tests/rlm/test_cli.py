@@ -15,9 +15,12 @@ import pytest
 
 from rlm.cli import main
 from rlm.clients import FORMS
+from rlm.clients.llamacpp import CHATML_TEMPLATE
 from rlm.errors import CallTimeout
+from rlm.loop import RLM
 from rlm.trajectory import Trajectory
 from tests.rlm.scripted import Scripted, code
+from tests.servers.tiny_gguf import write_tiny_gguf
 
 TEXT = "The secret passcode is 48213."
 Ask = Callable[..., int]
@@ -31,13 +34,18 @@ def file(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def tiny_gguf(tmp_path: Path) -> Path:
+    return write_tiny_gguf(tmp_path / "tiny.gguf", template=CHATML_TEMPLATE)
+
+
+@pytest.fixture
 def ask(file: str, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Ask with a scripted model; the default script finds the code with one sub-call."""
 
     def run(*args: str, client: Scripted | None = None, document: str = file) -> int:
         script = [code("print(context_len)"), code("FINAL(llm_query(context))"), "48213"]
         model = client or Scripted(script)
-        monkeypatch.setattr("rlm.cli.connect", lambda spec: model)
+        monkeypatch.setattr("rlm.cli.connect", lambda spec, **_: model)
         status = main(["ask", document, "Which passcode?", *args])
         assert model.closed or status == 2
         return status
@@ -54,6 +62,43 @@ def test_summary_is_one_line_on_stderr(ask: Ask, capsys: pytest.CaptureFixture[s
     ask()
     line = r"2 turns, 1 sub-call, [\d,]+ tokens, \d+\.\d s, ended by final\n"
     assert re.fullmatch(line, capsys.readouterr().err)
+
+
+def test_concurrency_is_that_of_the_loop(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Watched(RLM):
+        def __init__(self, *args: object, **options: object) -> None:
+            made.append(options["concurrency"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr("rlm.cli.RLM", Watched)
+    assert ask() == ask("--concurrency", "16") == ask("--model", "openai/m@http://h/v1") == 0
+    assert made == [1, 16, 8]
+
+
+@pytest.mark.parametrize("number", ["0", "65", "many"])
+def test_concurrency_has_bounds(ask: Ask, capsys: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        ask("--concurrency", number)
+    assert f"{number!r} is not a whole number from 1 to 64; try 8" in capsys.readouterr().err
+
+
+def test_a_recorded_question_is_answered_without_its_model(
+    file: str, tmp_path: Path, tiny_gguf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape, command = str(tmp_path / "tape"), ["ask", file, "Which?", "--vanilla", "--json"]
+    command += ["--model", f"gguf/{tiny_gguf}"]
+    main([*command, "--record", tape])
+    first = json.loads(capsys.readouterr().out)
+    tiny_gguf.rename(tmp_path / "away.gguf")
+    main([*command, "--replay", tape])
+    again = json.loads(capsys.readouterr().out)
+    assert again["trajectory"] == first["trajectory"]
+    assert main(["ask", file, "When?", *command[3:], "--replay", tape]) == 1
+    assert "differs first in message 2 (user)" in capsys.readouterr().err
+    assert main([*command[:-2], "--replay", tape]) == 2
+    assert "was not recorded with embedded" in capsys.readouterr().err
 
 
 def test_verbose_shows_code_and_output(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:

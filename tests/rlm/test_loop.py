@@ -339,7 +339,8 @@ def test_batch_slot_says_why_it_failed(ask: Ask) -> None:
     assert answer.sub_calls == 3
 
 
-def test_batch_runs_as_many_calls_at_once_as_allowed(ask: Ask) -> None:
+@pytest.mark.parametrize("batch", ["llm_query_batched(six)", "query_chunks(six, '{chunk}')"])
+def test_batch_runs_as_many_calls_at_once_as_allowed(ask: Ask, batch: str) -> None:
     running, most, lock = 0, 0, threading.Lock()
     both = threading.Barrier(2, timeout=5)
 
@@ -355,12 +356,60 @@ def test_batch_runs_as_many_calls_at_once_as_allowed(ask: Ask) -> None:
             return super().chat(messages, options=options)
 
     sub = Slow(lambda messages: messages[0].content.upper())
-    cell = "FINAL(llm_query_batched(list('abcdef')))"
-    answer = ask([cell], sub=sub, concurrency=2)
+    answer = ask([f"six = list('abcdef')\nFINAL({batch})"], sub=sub, concurrency=2)
     assert most == 2
     assert answer.answer == str(list("ABCDEF"))
     asked = [call.messages[0].content for call in answer.trajectory.calls if call.kind == "sub"]
     assert asked == list("abcdef")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_calls_that_are_left_go_to_the_first_prompts(ask: Ask, concurrency: int) -> None:
+    sub = Scripted(lambda messages: messages[0].content.upper())
+    cell = "print(llm_query_batched(list('abcdef')))"
+    answer = ask([cell, "last"], sub=sub, concurrency=concurrency, budget=Budget(calls=5))
+    spent = say(
+        "calls", "batch_slot", reason=say("calls", "spent", reason="all 5 model calls are used")
+    )
+    assert str([*"ABC", spent, spent, spent]) in answer.trajectory.turns[0].feedback
+    assert sorted(messages[0].content for messages in sub.sent) == ["a", "b", "c"]
+
+
+def test_no_call_of_a_batch_begins_once_the_tokens_are_spent(ask: Ask) -> None:
+    """The calls of one round are under way when the first of them spends the budget."""
+    together = threading.Barrier(3, timeout=5)
+
+    class Slow(Scripted):
+        def chat(self, messages: Sequence[Message], *, options: Options):
+            together.wait()
+            return super().chat(messages, options=options)
+
+    sub, budget = Slow(lambda _: "x" * 4000), Budget(tokens=1500)
+    cell = "print(len(llm_query_batched([str(n) for n in range(30)])))"
+    answer = ask([cell, "last"], sub=sub, concurrency=3, budget=budget)
+    assert (len(sub.sent), answer.sub_calls, answer.ended_by) == (3, 3, "tokens")
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_no_call_of_a_batch_begins_once_something_broke(ask: Ask, concurrency: int) -> None:
+    """Guards against a Ctrl-C, or a bug, after which the rest of a batch is still paid for."""
+    begun, broke = [], threading.Event()
+
+    class Breaking(Scripted):
+        def chat(self, messages: Sequence[Message], *, options: Options):
+            begun.append(messages[0].content)
+            if begun[-1] == "1":
+                broke.set()
+                raise KeyboardInterrupt
+            if concurrency > 1:
+                broke.wait(5)
+                time.sleep(0.1)
+            return super().chat(messages, options=options)
+
+    cell = "llm_query_batched([str(n) for n in range(30)])"
+    with pytest.raises(KeyboardInterrupt):
+        ask([cell], sub=Breaking(lambda _: "fine"), concurrency=concurrency)
+    assert len(begun) < 10
 
 
 def test_loop_within_the_loop_is_refused(ask: Ask) -> None:

@@ -103,12 +103,6 @@ class ScriptedClient:
         asked = sum(len(m.content) for m in messages) // 3
         return Completion(text, Usage(asked, len(text) // 3, 1), "stop", self.window)
 
-    def chat_batch(
-        self, batch: Sequence[Sequence[Message]], *, options: Options
-    ) -> list[Completion | Exception]:
-        """One after the other."""
-        return [self.chat(messages, options=options) for messages in batch]
-
     def close(self) -> None:
         """Nothing to release."""
 

@@ -61,6 +61,13 @@ def test_unknown_name_says_what_exists():
         grid.known("nia", "thing", ("niah", "b"))
 
 
+def test_a_folder_is_absolute_and_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert grid.parse_folder("tape") == str(tmp_path / "tape")
+    with pytest.raises(UsageError, match="a folder needs a name"):
+        grid.parse_folder(" ")
+
+
 def test_ids():
     assert Cell("niah", 131072, 50, 0, "rlm").id == "L128k-d50-s0-rlm"
     assert Cell("niah", 8192, 10, 2, "vanilla", "chars").id == "C8k-d10-s2-vanilla"

@@ -62,6 +62,18 @@ def test_a_bound_on_minutes_stops(
     assert len(rows(session, "a")) < 60
 
 
+def test_calls_at_once_make_another_cell_of_a_loop(session: Session) -> None:
+    """Guards against records that were answered by another batching and count as the same."""
+    session.run(*EIGHT, "--rlm-run=a", "--rlm-concurrency=4")
+    found = {(row.architecture, row.limits.get("concurrency")) for row in rows(session, "a")}
+    assert found == {("vanilla", None), ("rlm", 4)}
+    again = session.run(*EIGHT, "--rlm-run=a", "--rlm-concurrency=4")
+    again.stdout.fnmatch_lines(["run: runs/a: 8 done, 0 to do"])
+    usual = session.run(*EIGHT, "--rlm-run=a")
+    usual.stdout.fnmatch_lines(["run: runs/a: 4 done, 4 to do"])
+    assert {row.limits.get("concurrency") for row in rows(session, "a")} == {None, 4, 8}
+
+
 @BOTH
 def test_draws_are_answers_to_the_same_document(
     session: Session, server: ReaderServer, workers: tuple[str, ...]

@@ -16,7 +16,7 @@ from rlm.bench.records import Failure
 from rlm.bench.runner import Outcome, Settings
 from rlm.bench.tasks import own
 from rlm.clients import connect
-from rlm.clients.base import Client
+from rlm.clients.base import Client, ModelInfo
 from rlm.errors import CallTimeout, ProtocolError, ServerUnreachable
 from rlm.sandbox import Sandbox, open_sandbox
 from rlm.trajectory import Trajectory
@@ -47,6 +47,31 @@ def settings(tmp_path: Path) -> Settings:
 
 def measure(cell: Cell, settings: Settings, client: Client, sandbox: Sandbox, **more) -> Outcome:
     return runner.measure(cell, settings, client=lambda: client, sandbox=lambda: sandbox, **more)
+
+
+@pytest.mark.parametrize(
+    ("spec", "architecture", "counts"),
+    [
+        ("openai/m@http://h/v1", "rlm", True),
+        ("ollama/m", "rlm", True),
+        ("openai/m@http://h/v1", "repl", False),
+        ("openai/m@http://h/v1", "vanilla", False),
+        ("embedded", "rlm", False),
+        ("gguf/m.gguf", "rlm", False),
+    ],
+)
+def test_calls_at_once_are_in_the_key_where_they_can_change_an_answer(
+    settings, spec, architecture, counts
+):
+    cell = replace(CELL, architecture=architecture)
+
+    def key(concurrency):
+        item = runner.make_item(cell, settings.seed, settings.split)
+        given = replace(settings, spec=spec, concurrency=concurrency)
+        info = ModelInfo(spec, "digest", 4096, "server")
+        return runner.prepare(runner.blank(cell, given), given, info, item).key
+
+    assert (key(8) != key(1)) is counts
 
 
 def test_a_cell_becomes_a_record(settings, client, sandbox):

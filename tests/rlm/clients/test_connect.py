@@ -36,6 +36,19 @@ def test_embedded_starts_its_own_engine_and_stops_it(nano: Path) -> None:
     client.close()
 
 
+@pytest.mark.parametrize(
+    ("spec", "number", "in_turn"),
+    [
+        ("embedded", 1, True),
+        ("gguf/a.gguf", 1, True),
+        ("ollama/a", 1, False),
+        ("openai/a@http://h/v1", 8, False),
+    ],
+)
+def test_calls_at_once_suit_the_server(spec: str, number: int, in_turn: bool) -> None:
+    assert (clients.concurrency(spec), clients.in_turn(spec)) == (number, in_turn)
+
+
 def test_num_ctx_sets_the_window(nano: Path) -> None:
     client = connect("embedded/sft", num_ctx=256)
     assert client.info().window == 256

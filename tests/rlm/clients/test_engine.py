@@ -18,7 +18,7 @@ import pytest
 
 from rlm.clients.llamacpp import Engine, EngineAddress, LlamaCppClient, start_engine
 from rlm.errors import ClientError, ModelNotFound, ServerUnreachable
-from rlm.messages import Completion, Message, Options
+from rlm.messages import Message, Options
 
 OWNER = """
 import sys, time
@@ -67,11 +67,13 @@ def test_close_ends_the_process_and_can_be_repeated(tiny_gguf: Path) -> None:
 def test_close_does_not_wait_for_a_call_in_flight(tiny_gguf: Path) -> None:
     engine = start_engine(tiny_gguf, n_ctx=4096)
     client = LlamaCppClient(engine.address, spec="embedded")
-    outcome: list[Completion | Exception] = []
+    outcome: list[ClientError] = []
     long = [Message("user", "x " * 1900)]
 
     def call() -> None:
-        outcome.extend(client.chat_batch([long], options=Options(max_tokens=200)))
+        with pytest.raises(ClientError) as caught:
+            client.chat(long, options=Options(max_tokens=200))
+        outcome.append(caught.value)
 
     thread = threading.Thread(target=call)
     thread.start()
@@ -81,7 +83,7 @@ def test_close_does_not_wait_for_a_call_in_flight(tiny_gguf: Path) -> None:
     assert time.monotonic() - started < 2
     thread.join()
     client.close()
-    assert isinstance(outcome[0], ClientError)
+    assert len(outcome) == 1
 
 
 def test_engine_dies_with_a_killed_owner(tiny_gguf: Path) -> None:

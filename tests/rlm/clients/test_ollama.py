@@ -16,7 +16,7 @@ from rlm.errors import (
     ServerUnreachable,
     UsageError,
 )
-from rlm.messages import Completion, Message, Options, Times, Usage
+from rlm.messages import Message, Options, Times, Usage
 from tests.servers.ollama import NAME, chat, ollama_server
 from tests.servers.scripted import Reply, ScriptedServer
 
@@ -203,15 +203,6 @@ def test_call_that_fails_after_a_new_try_says_so(
     with pytest.raises(ProtocolError, match="aborted") as caught:
         client.chat(TALK, options=Options())
     assert caught.value.retries == ("hung up",)
-
-
-def test_batch_keeps_order_and_errors(server: ScriptedServer, client: OllamaClient) -> None:
-    server.standing["/api/chat"] = Reply({"error": "model crashed"}, status=500)
-    failed = client.chat_batch([TALK, TALK], options=Options())
-    assert [type(slot) for slot in failed] == [ProtocolError, ProtocolError]
-    server.standing["/api/chat"] = chat("42")
-    (only,) = client.chat_batch([TALK], options=Options())
-    assert isinstance(only, Completion)
 
 
 def test_missing_model_says_how_to_get_it(server: ScriptedServer) -> None:
