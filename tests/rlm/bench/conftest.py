@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rlm.bench import tasks
 from tests.rlm.bench.plugin_session import Session
 from tests.servers.reader import ReaderServer
 
@@ -19,3 +20,9 @@ def server() -> Iterator[ReaderServer]:
 @pytest.fixture
 def session(pytester: pytest.Pytester, server: ReaderServer) -> Session:
     return Session(pytester, server)
+
+
+@pytest.fixture(autouse=True)
+def _no_task_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is known to no other."""
+    monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))

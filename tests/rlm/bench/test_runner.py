@@ -331,10 +331,7 @@ def test_a_record_says_whether_grep_would_have_done(settings, client, sandbox):
     assert measure(CELL, settings, client, sandbox).record.grep == record.grep
 
 
-def test_what_a_line_of_own_data_asks_is_in_the_key(
-    settings, client, sandbox, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
+def test_what_a_line_of_own_data_asks_is_in_the_key(settings, client, sandbox, tmp_path):
     keys = set()
     for question, answer in (("Which?", "12345"), ("Which one?", "12345"), ("Which?", "1234")):
         path = tmp_path / "mine.jsonl"

@@ -37,7 +37,7 @@ def test_the_terminal_gets_no_command(tmp_path, monkeypatch, capsys, way, place)
         "code": [code(f"x = r'''{text} '''\nllm_query('a')\nFINAL('found')"), "x"],
     }[place]
     (tmp_path / "book.txt").write_text("The secret passcode is 48213.", encoding="utf-8")
-    monkeypatch.setattr("rlm.cli.connect", lambda spec: Scripted(script))
+    monkeypatch.setattr("rlm.cli.connect", lambda spec, **_: Scripted(script))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     main(["ask", str(tmp_path / "book.txt"), "Which?", "--verbose"])
