@@ -129,7 +129,9 @@ def readable() -> Iterator[str]:
         fields = (line.split(maxsplit=5) for line in maps)
         mapped = {f[5].strip() for f in fields if len(f) > 5 and ".so" in f[5]}
     for folder in sorted({os.path.dirname(path) for path in mapped}):
-        yield from (e.path for e in os.scandir(folder) if ".so" in e.name and e.is_file())
+        # Landlock looks at the file that a link leads to, which mostly lies there too.
+        files = (e for e in os.scandir(folder) if e.is_file(follow_symlinks=False))
+        yield from (e.path for e in files if ".so" in e.name)
 
 
 def landlock_version(libc: Libc | None = None) -> int:
