@@ -173,6 +173,36 @@ class Repository:
         *lines, torn = file.read_bytes().split(b"\n") if file.exists() else [b""]
         return [row for row in map(json.loads, lines) if row["row"] == "cell"], torn
 
+    def lines(self, run: str) -> int:
+        """The whole lines of a run's file: a header for each session, and the cells."""
+        file = self.folder / "runs" / run / records.RESULTS
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
+    def lives_until(
+        self, session: subprocess.Popen[bytes], run: str, begun: int, unit: str, moment: float
+    ) -> bool:
+        """Wait until a session is so many seconds old, or has written so many rows and a while.
+
+        Args:
+            session: just started.
+            run: that it writes.
+            begun: lines of the run before.
+            unit: of the moment, ``seconds`` or ``rows``.
+            moment: the fraction of a number of rows says how long a while, up to 40 ms.
+
+        Returns:
+            Whether it has not ended by then.
+        """
+        began = time.monotonic()
+        while session.poll() is None:
+            if unit == "seconds" and time.monotonic() - began >= moment:
+                return True
+            if unit == "rows" and self.lines(run) - begun > int(moment):  # and its header
+                time.sleep(0.04 * (moment % 1))
+                return session.poll() is None
+            time.sleep(0.001)
+        return False
+
     def done(self, run: str) -> Done:
         """Each cell of a run by its key, if there is one row of it and its trajectory is whole."""
         rows, torn = self.split(run)
@@ -234,38 +264,40 @@ def test_a_run_survives_kills_at_any_moment(
     kills: int,
     workers: tuple[str, ...],
 ) -> None:
-    """One kill in each part of a session's life. A run that is complete makes way for a new one.
+    """Kills by the clock and by what is recorded; a complete run makes way for a new one.
 
-    Where exactly a kill falls is the machine's affair; the next test has the steps one by one.
+    The clock's are one in each part of a session's life, its start and end included. The others
+    come a random time after a random row, so in or between cells however fast the machine is.
     """
-    monkeypatch.setattr(server, "seconds", kills / 500)  # a good part of that life is in cells
+    monkeypatch.setattr(server, "seconds", 0.02)
     life = repository.finish("whole", *workers)
     whole = repository.done("whole")
     assert len(whole) == CELL_COUNT
-    draw, run = random.Random(kills), 0
-    moments = [(part + draw.random()) / kills for part in range(kills)]
+    draw, run, met = random.Random(kills), 0, set()
+    parts = kills // 2
+    moments = [("seconds", life * (part + draw.random()) / parts) for part in range(parts)]
+    moments += [("rows", draw.uniform(1, 7)) for _ in range(kills - parts)]
     draw.shuffle(moments)
     while moments:
-        name, began = f"run{run}", time.monotonic()
-        is_new = not repository.split(name)[0]
+        name = f"run{run}"
+        begun = repository.lines(name)
         session = repository.start(name, *workers)
-        try:
-            session.wait(timeout=moments[-1] * life)
-        except subprocess.TimeoutExpired:
+        if repository.lives_until(session, name, begun, *moments[-1]):
             moments.pop()
             kill(session, alone=len(moments) % 2 == 0)
             repository.check_nothing_is_left()
         else:
             assert session.returncode == 0, repository.out
-            life = time.monotonic() - began if is_new else life
         keys = Counter(row["key"] for row in repository.split(name)[0])
         assert keys.items() <= dict.fromkeys(whole, 1).items()
+        met.add(len(keys))
         if len(keys) == CELL_COUNT:
             repository.finish(name)
             assert repository.done(name) == whole
             run += 1
     repository.finish(f"run{run}", *workers)
     assert repository.done(f"run{run}") == whole
+    assert met - {0, CELL_COUNT}, "no kill came between the first cell and the last"
 
 
 def test_a_run_survives_a_death_at_each_step_of_a_cell(repository: Repository) -> None:
