@@ -115,7 +115,7 @@ def drop_capabilities(libc: Libc) -> bool:
     return libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24)) == 0
 
 
-def readable() -> Iterator[str]:
+def readable() -> Iterator[os.DirEntry[str]]:
     """What a Python reads to import its own modules: no package of other people, no data.
 
     The standard library's own folder is not among them, only what lies in it: Python listed it
@@ -124,14 +124,14 @@ def readable() -> Iterator[str]:
     library = os.path.dirname(os.__file__)
     for entry in os.scandir(library):
         if entry.name not in ("site-packages", "dist-packages"):
-            yield entry.path
+            yield entry
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
         fields = (line.split(maxsplit=5) for line in maps)
         mapped = {f[5].strip() for f in fields if len(f) > 5 and ".so" in f[5]}
     for folder in sorted({os.path.dirname(path) for path in mapped}):
         # Landlock looks at the file that a link leads to, which mostly lies there too.
         files = (e for e in os.scandir(folder) if e.is_file(follow_symlinks=False))
-        yield from (e.path for e in files if ".so" in e.name)
+        yield from (e for e in files if ".so" in e.name)
 
 
 def landlock_version(libc: Libc | None = None) -> int:
@@ -142,8 +142,8 @@ def landlock_version(libc: Libc | None = None) -> int:
         return 0
 
 
-def restrict_files(libc: Libc, paths: Iterable[str]) -> bool:
-    """Landlock (landlock(7)): `paths` can be read, nothing can be written, run or connected to.
+def restrict_files(libc: Libc, entries: Iterable[os.DirEntry[str]]) -> bool:
+    """Landlock (landlock(7)): `entries` can be read, nothing can be written, run or connected to.
 
     Returns:
         Whether this kernel has it; all that its version knows is then handled.
@@ -157,20 +157,20 @@ def restrict_files(libc: Libc, paths: Iterable[str]) -> bool:
     attributes = struct.pack("=QQQ", files, network, scopes)
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = libc.syscall(_CREATE_RULESET, attributes, size, 0)
-    for path in paths:
-        _allow(libc, ruleset, path)
+    for entry in entries:
+        _allow(libc, ruleset, entry)
     libc.syscall(_RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
     return True
 
 
-def _allow(libc: Libc, ruleset: int, path: str) -> None:
+def _allow(libc: Libc, ruleset: int, entry: os.DirEntry[str]) -> None:
     try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        place = os.open(entry.path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return  # not there, such as python311.zip
+        return  # gone meanwhile, or a link to nothing
     try:
-        rights = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)
+        rights = _READ_FILE | (_READ_DIR if entry.is_dir() else 0)
         rule = struct.pack("=Qi", rights, place)
         libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
     finally:

@@ -9,7 +9,6 @@ in `Isolation`.
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import sys
@@ -179,7 +178,7 @@ class ProcessSandbox:
             "helpers": files(__package__).joinpath("helpers.py").read_text(encoding="utf-8"),
             "texts": templates("helpers"),
             "query": session.query,
-            "program": base64.b64encode(locked).decode(),
+            "program": locked.hex(),
             "memory": limits.memory + 6 * session.context_bytes,
             "seconds": limits.seconds,
             "output_chars": limits.output_chars,
