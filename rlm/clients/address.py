@@ -47,9 +47,19 @@ def _is_address(url: str) -> bool:
     if int(parts["port"] or 0) > 65_535 or (name and not _LABELS.fullmatch(name)):
         return False
     if name and not re.fullmatch(r"[\d.]+", name):
-        return True
+        return not name.lower().startswith("xn--") or _is_encoded(url)
     try:
         ipaddress.ip_address(parts["six"] or name)
     except ValueError:
         return False
     return True
+
+
+def _is_encoded(url: str) -> bool:
+    """Whether a name that begins like an encoded one (RFC 5890) is one, by httpx's rules."""
+    import httpx
+
+    try:
+        return bool(httpx.URL(url).host)
+    except UnicodeError:
+        return False

@@ -271,7 +271,7 @@ def _split_port(where: str, default: str) -> tuple[str, str]:
         return str(ipaddress.ip_address(where.strip("[]"))), default
     except ValueError:
         name, colon, port = where.rpartition(":")
-    if not colon:
+    if not colon or "@" in port:
         return where, default
     usable = port.isdecimal() and int(port) <= 65_535
     return name.strip("[]"), str(int(port)) if usable else default

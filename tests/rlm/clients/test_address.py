@@ -28,6 +28,7 @@ PIECES += [
     "\\",
     "é",
     "-",
+    "xn--",
 ]
 
 
@@ -39,6 +40,7 @@ PIECES += [
         ("http://[::1]:8000", "http://[::1]:8000"),
         ("http://10.0.0.1", "http://10.0.0.1"),
         ("http://my_box.lan.:80", "http://my_box.lan.:80"),
+        ("http://xn--bcher-kva.example", "http://xn--bcher-kva.example"),
     ],
 )
 def test_address_is_kept(url: str, address: str) -> None:
@@ -47,7 +49,14 @@ def test_address_is_kept(url: str, address: str) -> None:
 
 NONE = ["", "localhost:8000", "ftp://x", "http://", "http://:80", "http://[::1", "http://[1.2.3.4]"]
 NONE += ["http://h:abc", "http://h:99999", "http://999.1.1.1", "http://a..b", "http://\N{SNOWMAN}"]
-NONE += ["http://exa mple", "http://h\n", "http://" + "a" * 64, "http://[v1.x]"]
+NONE += [
+    "http://xn--a",
+    "http://XN--",
+    "http://exa mple",
+    "http://h\n",
+    "http://" + "a" * 64,
+    "http://[v1.x]",
+]
 
 
 @pytest.mark.parametrize("url", NONE)
