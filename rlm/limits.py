@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
+from typing import Final
 
 from rlm.errors import BudgetExceeded
 from rlm.messages import Options, Usage
@@ -31,13 +32,18 @@ class SandboxLimits:
     batch: int = 256
 
 
+MAX_DEPTH: Final = 8
+"""Levels of loops that there can be: each keeps a sandbox open while those below it run."""
+
+
 class Budget:
-    """What one run of the loop may spend, shared by every call below it. Thread-safe.
+    """What one run of the loop may spend, shared by every call and loop below it. Thread-safe.
 
     Args:
         calls: model calls, root turns included; ``None`` is no bound, here and below.
         tokens: prompt and completion tokens together.
         seconds: wall time from the making of the budget.
+        depth: levels of loops, the first included; `rlm.RLM.max_depth` may allow fewer.
     """
 
     def __init__(
@@ -46,8 +52,9 @@ class Budget:
         calls: int | None = None,
         tokens: int | None = None,
         seconds: float | None = None,
+        depth: int | None = None,
     ) -> None:
-        self.calls, self.tokens, self.seconds = calls, tokens, seconds
+        self.calls, self.tokens, self.seconds, self.depth = calls, tokens, seconds, depth
         self._spent = Usage()
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -73,6 +80,15 @@ class Budget:
         with self._lock:
             self._check(keep)
             self._spent += Usage(calls=1)
+
+    def check(self, *, keep: int = 0) -> None:
+        """See whether a call could be taken that leaves at least `keep` calls for later.
+
+        Raises:
+            BudgetExceeded: a bound is reached.
+        """
+        with self._lock:
+            self._check(keep)
 
     def charge(self, usage: Usage) -> None:
         """Add the tokens of a call that `reserve_call` has already counted."""

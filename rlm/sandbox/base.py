@@ -136,6 +136,10 @@ class Sandbox(Protocol):
         """Forget all variables; `context`, `query` and limits stay."""
         ...
 
+    def another(self) -> Sandbox:
+        """One more of the same kind, without a session yet; to be closed before this one is."""
+        ...
+
     def close(self) -> None:
         """End the session and its process. Idempotent."""
         ...
