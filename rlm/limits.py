@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -71,14 +72,18 @@ class Budget:
             return None
         return self.seconds - (time.monotonic() - self._started)
 
-    def reserve_call(self, *, keep: int = 0) -> None:
+    def reserve_call(self, *, keep: int = 0, over: Collection[str] = ()) -> None:
         """Take one call, leaving at least `keep` calls for later.
 
+        Args:
+            keep: so many calls are left.
+            over: what this call may pass: ``tokens``, ``seconds``.
+
         Raises:
-            BudgetExceeded: a bound is reached; nothing was taken.
+            BudgetExceeded: another bound is reached; nothing was taken.
         """
         with self._lock:
-            self._check(keep)
+            self._check(keep, over)
             self._spent += Usage(calls=1)
 
     def check(self, *, keep: int = 0) -> None:
@@ -114,10 +119,11 @@ class Budget:
         if left is not None and left <= 0:
             raise BudgetExceeded(f"all {self.seconds:g} seconds are used", resource="seconds")
 
-    def _check(self, keep: int) -> None:
+    def _check(self, keep: int, over: Collection[str] = ()) -> None:
         spent_tokens = self._spent.prompt_tokens + self._spent.completion_tokens
         if self.calls is not None and self._spent.calls + keep >= self.calls:
             raise BudgetExceeded(f"all {self.calls} model calls are used", resource="calls")
-        if self.tokens is not None and spent_tokens >= self.tokens:
+        if self.tokens is not None and spent_tokens >= self.tokens and "tokens" not in over:
             raise BudgetExceeded(f"all {self.tokens} tokens are used", resource="tokens")
-        self.check_seconds()
+        if "seconds" not in over:
+            self.check_seconds()

@@ -340,12 +340,11 @@ class _Run:
 
     def _last_call(self, ended_by: EndedBy) -> _Outcome:
         """Ask for the answer from what was found."""
+        over = ("tokens", "seconds") if self.level == 1 else ("tokens",)
         try:
-            self.budget.reserve_call(keep=self.level - 1)
-        except BudgetExceeded as spent:
-            # Each loop's last call may pass the tokens, only the first loop's the seconds.
-            if spent.resource == "calls" or (spent.resource == "seconds" and self.level > 1):
-                return "", ended_by
+            self.budget.reserve_call(keep=self.level - 1, over=over)
+        except BudgetExceeded:
+            return "", ended_by
         options = self.rlm.root_options
         if ended_by == "window":
             options = replace(options, max_tokens=min(options.max_tokens, LAST_TOKENS))
