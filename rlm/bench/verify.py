@@ -389,6 +389,9 @@ def _usage(record: Record, source: _Source) -> Iterator[str]:
     )
     if record.usage != made:
         yield f"usage: {_differs(record.usage, made)} in the trajectory"
+    levels = runner.levels_of(record, done)
+    if record.levels != levels:
+        yield f"levels: {_differs(record.levels, levels)} in the trajectory"
 
 
 def _ending(record: Record, source: _Source) -> str | None:
@@ -450,7 +453,7 @@ def _allowed(
 
 def _cut(done: Trajectory) -> tuple[bool, bool]:
     """Whether the model surely did not see all of a prompt, and whether that may be."""
-    own_calls = [call for call in done.calls if call.kind != "sub"]
+    own_calls = [c for _, run in done.runs() for c in run.calls if c.kind != "sub"]
     refused = any(call.completion is None for call in own_calls)
     ended = any(c.completion.finish_reason == "length" for c in own_calls if c.completion)
     must = done.truncated or any(c.completion is None for c in own_calls if c.kind == "vanilla")
