@@ -17,6 +17,7 @@ try:
     from rlm.bench.options import typed
     from rlm.clients import FORMS, concurrency, connect
     from rlm.errors import RLMError, UsageError
+    from rlm.limits import Budget
     from rlm.loop import RLM
     from rlm.sandbox import BACKENDS, default_backend
     from rlm.trajectory import Answer, Turn
@@ -158,6 +159,13 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="levels of loops, 1 to 8 (default: 1); from 2 on the model's code may open a loop of "
         "its own on a part of the text",
     )
+    for name, parser, text in (
+        ("calls", "parse_count", "calls of the model"),
+        ("tokens", "parse_tokens", "tokens, prompts and answers together (200k is 200,000)"),
+        ("minutes", "parse_minutes", "minutes"),
+    ):
+        what = f"ask for the answer once all loops together have used so many {text}"
+        add(f"--max-{name}", type=typed(parser), metavar="N", help=what)
     add("--record", metavar="DIR", help="keep every call of the model in this folder")
     add("--replay", metavar="DIR", help="answer from such a folder, without the model")
     add("--vanilla", action="store_true", help="put the whole text into one prompt instead")
@@ -197,6 +205,11 @@ def _ask(args: argparse.Namespace) -> int:
                 sandbox=args.sandbox,
                 concurrency=args.concurrency or concurrency(args.model),
                 max_depth=args.max_depth,
+                budget=Budget(
+                    calls=args.max_calls,
+                    tokens=args.max_tokens,
+                    seconds=args.max_minutes and args.max_minutes * 60,
+                ),
                 on_turn=_watcher(verbose=args.verbose),
             )
             answer = loop.completion(document, args.question)
@@ -220,7 +233,14 @@ def _show_tree(answer: Answer, document: str, question: str) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    console.print(draw(answer, chars=len(document), query=question))
+    tree = draw(
+        answer.trajectory,
+        chars=len(document),
+        query=question,
+        answer=answer.answer,
+        ended=f"ended by {answer.ended_by}",
+    )
+    console.print(tree)
     for line in levels(answer.trajectory):
         console.print(line)
 
@@ -279,8 +299,10 @@ def _show_turn(console: Console, turn: Turn, *, verbose: bool) -> None:
 
 def _summary(answer: Answer) -> str:
     tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens
+    loops = sum(level.runs for level in answer.trajectory.levels)
+    within = f" in {count(loops, 'loop')}" if loops > 1 else ""
     parts = [
-        count(answer.iterations, "turn"),
+        f"{count(answer.iterations, 'turn')}{within}",
         count(answer.sub_calls, "sub-call"),
         count(tokens, "token"),
         f"{answer.wall:.1f} s",

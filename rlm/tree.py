@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rlm.messages import Usage
-from rlm.trajectory import Answer, ChildRun, Trajectory
+from rlm.trajectory import ChildRun, Trajectory
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -16,13 +16,15 @@ CHARS = 100
 """Characters shown of a query or an answer."""
 
 
-def draw(answer: Answer, *, chars: int, query: str) -> Tree:
-    """The tree of `answer`.
+def draw(done: Trajectory, *, chars: int, query: str, answer: str, ended: str) -> Tree:
+    """The tree of a run.
 
     Args:
-        answer: of `rlm.RLM` or `rlm.Vanilla`.
+        done: what happened in it.
         chars: length of the document.
         query: that was asked about it.
+        answer: that was found; empty if none.
+        ended: how, such as ``ended by final``.
 
     Returns:
         For each loop its depth, the length of its context, its query, what it did by itself
@@ -31,9 +33,8 @@ def draw(answer: Answer, *, chars: int, query: str) -> Tree:
     from rich.tree import Tree
 
     head = f"depth 1: {count(chars, 'character')}"
-    end = _end(answer.answer, f"ended by {answer.ended_by}")
-    tree = Tree(_node(head, query, answer.trajectory, end))
-    _add(tree, answer.trajectory, depth=2)
+    tree = Tree(_node(head, query, done, _end(answer, ended)))
+    _add(tree, done, depth=2)
     return tree
 
 
@@ -82,7 +83,7 @@ def _did(turns: int, sub_calls: int, usage: Usage) -> str:
 
 def _child_end(child: ChildRun) -> str:
     if child.error:
-        return f"failed: {_short(child.error)}"
+        return _end("", f"failed: {_short(child.error)}")
     return _end(child.answer, f"ended by {child.ended_by}")
 
 

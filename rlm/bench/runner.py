@@ -236,7 +236,7 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
     if info is None:
         return frozenset()
     return frozenset(
-        Cell(r.task, r.length, r.depth, r.sample, r.architecture, r.unit, r.draw)
+        cell_of(r)
         for r in found
         if (r.seed, r.split) == (settings.seed, settings.split)
         and r.architecture in architectures.names()
@@ -245,6 +245,11 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         and r.limits == _limits(r.architecture, settings)
         and _is_as_it_was(r)
     )
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of."""
+    return Cell(**{name: getattr(record, name) for name in Cell.__dataclass_fields__})
 
 
 def _is_as_it_was(record: Record) -> bool:

@@ -83,7 +83,7 @@ def test_code_may_open_loops_if_asked_to(ask: Ask, capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     tree = Trajectory.from_dict(json.loads(shown.out)["trajectory"])
     assert [level.runs for level in tree.levels] == [1, 1]
-    assert shown.err.startswith("2 turns, 0 sub-calls")
+    assert shown.err.startswith("2 turns in 2 loops, 0 sub-calls")
 
 
 def test_trace_shows_the_tree(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,6 +107,7 @@ def test_trace_shows_the_tree(ask: Ask, capsys: pytest.CaptureFixture[str]) -> N
         "├── depth 2, opened by turn 1, cell 1: 2,000 characters",
         "│   First? [bold]",
         "│   0 turns, 0 sub-calls, N tokens; failed: CallTimeout: no answer in 5 s",
+        "│   no answer",
         "└── depth 2, opened by turn 2, cell 1: 16 characters",
         "    Code?\ufffd[31m",
         "    1 turn, 1 sub-call, N tokens; ended by final",
@@ -124,6 +125,24 @@ def test_trace_of_a_run_without_loops_below_is_one_node(
     assert shown[0] == "depth 1: 29 characters"
     assert "".join(shown[3:5]).startswith("answer: xxx")
     assert shown[-2].startswith("level 1: 1 loop, 0 turns")
+
+
+@pytest.mark.parametrize(
+    ("bound", "ended"), [("--max-calls=3", "calls"), ("--max-tokens=1", "tokens")]
+)
+def test_what_all_loops_may_use_is_bounded(
+    ask: Ask, capsys: pytest.CaptureFixture[str], bound: str, ended: str
+) -> None:
+    client = Scripted(lambda m: "48213" if "last turn" in m[-1].content else "print(1)")
+    assert ask(bound, client=client) == 0
+    assert capsys.readouterr().err.endswith(f", ended by {ended}\n")
+    assert len(client.sent) <= 3
+
+
+def test_minutes_are_those_of_the_whole_run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Scripted(["FINAL(1)"])
+    assert ask("--max-minutes=2", client=client) == 0
+    assert 60 < client.options[0].seconds < 120
 
 
 @pytest.mark.parametrize("number", ["0", "9", "deep"])

@@ -104,6 +104,12 @@ def test_the_prompt_that_offers_it_is_the_frozen_one_with_more_lines(name: promp
     assert "rlm_query" not in prompts.system(name)
 
 
+def test_the_texts_that_offer_it_are_frozen_by_their_version() -> None:
+    """A new wording is a new folder beside this one, so that keys of cells change."""
+    digest = "3e26f0d0d068060825b4027e5d9c1c04b8ef4089c6db24d2b19c3e735454abf7"
+    assert (prompts.DEEP, prompts.version_sha256("deep1")) == ("deep1", digest)
+
+
 def test_three_levels(ask: Ask, backend: str) -> None:
     below = [
         "b = rlm_query(context[:3], 'And?')\nprint(b)",

@@ -46,7 +46,9 @@ def test_each_chapter_is_answered_by_a_loop_of_its_own(client: Client) -> None:
     document = book(CHAPTERS)
     answer = RLM(root(), client, max_depth=2).completion(document, QUERY)
     console = Console(width=100, markup=False, highlight=False, emoji=False)
-    console.print(draw(answer, chars=len(document), query=QUERY))
+    ended = f"ended by {answer.ended_by}"
+    given = {"chars": len(document), "query": QUERY, "answer": answer.answer, "ended": ended}
+    console.print(draw(answer.trajectory, **given))
     for line in levels(answer.trajectory):
         console.print(line)
     assert right(answer, CHAPTERS) == [True] * 4
