@@ -20,7 +20,7 @@ class SandboxLimits:
         seconds: wall time of one cell; the clock stands still while the host serves a call.
         memory: bytes of address space beyond what the context itself takes.
         output_chars: characters of output kept of one cell; the rest is counted, not kept.
-        calls: model calls one cell may make.
+        calls: calls one cell may make: of the model, or of a loop below.
         prompt_chars: characters of one sub-call's prompt.
         batch: prompts in one `llm_query_batched`.
     """

@@ -39,7 +39,7 @@ class CellResult:
             200, none longer than 100 characters.
         rebound: names of helpers or fixed variables that the cell had overwritten.
         seconds: wall time of the cell without the time the host spent serving calls.
-        calls: model calls the cell made.
+        calls: calls the cell made: of the model, or of a loop below.
     """
 
     status: Status
