@@ -220,11 +220,15 @@ def is_last(messages: Sequence[Message]) -> bool:
 def test_calls_of_the_tree_are_bounded_and_each_open_loop_has_its_last(
     calls: int, depth: int
 ) -> None:
-    client, budget = always(code("print(rlm_query(context, query))")), Budget(calls=calls)
-    answer = RLM(client, max_depth=depth, budget=budget, sandbox="unconfined").completion(
-        "The text.", "Which?"
-    )
-    assert len(client.sent) == budget.spent.calls == calls
+    client, budgets = always(code("print(rlm_query(context, query))")), []
+
+    def budget() -> Budget:
+        budgets.append(Budget(calls=calls))
+        return budgets[-1]
+
+    rlm = RLM(client, max_depth=depth, budget=budget, sandbox="unconfined")
+    answer = rlm.completion("The text.", "Which?")
+    assert [each.spent.calls for each in budgets] == [len(client.sent)] == [calls]
     assert (answer.answer, answer.ended_by) == ("what was found", "calls")
     for _, run in answer.trajectory.runs():
         assert [call.kind for call in run.calls].count("last") == 1
@@ -262,7 +266,7 @@ def test_tokens_that_a_child_spends_end_the_whole_tree(ask: Ask) -> None:
 class Slow(Scripted):
     """Takes `wait` seconds over a call, or fails after the seconds that the call may take."""
 
-    wait = 0.8
+    wait = 2.0
 
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         if options.seconds is not None and options.seconds < self.wait:
@@ -276,12 +280,12 @@ class Slow(Scripted):
 def test_seconds_that_a_child_spends_end_the_whole_tree(ask: Ask) -> None:
     """Only the first loop may ask for its answer when the time is over."""
     main, below = Scripted([OPEN, "the answer"]), Slow(lambda _: "print(1)")
-    rlm = RLM(main, below, max_depth=2, budget=lambda: Budget(seconds=2.0))
+    rlm = RLM(main, below, max_depth=2, budget=lambda: Budget(seconds=5.0))
     answer = rlm.completion(DOCUMENT, "Which?")
     child = answer.trajectory.children[0]
     assert (child.answer, child.ended_by) == ("", "seconds")
     assert [call.kind for call in child.trajectory.calls] == ["root"] * len(below.options)
-    assert child.trajectory.calls[-1].error == "BudgetExceeded: all 2 seconds are used"
+    assert child.trajectory.calls[-1].error == "BudgetExceeded: all 5 seconds are used"
     assert say("deep", "no_answer", ended_by="seconds") in told(answer)
     assert (answer.answer, answer.ended_by, answer.fault) == ("the answer", "seconds", "")
     assert main.options[-1].seconds == LAST_SECONDS
@@ -297,20 +301,21 @@ def test_the_last_call_of_a_child_takes_no_more_than_is_left(ask: Ask) -> None:
 
 
 def test_a_cell_may_wait_for_a_child_longer_than_it_may_run(ask: Ask, backend: str) -> None:
-    limits = SandboxLimits(seconds=0.5)
+    limits = SandboxLimits(seconds=1.5)
     answer = ask([OPEN, "FINAL(a)"], Slow(["FINAL('in time')"]), limits=limits, sandbox=backend)
     assert answer.answer == "in time"
     cell = answer.trajectory.turns[0].cells[0].result
     assert (cell.status, cell.calls) == ("ok", 1)
-    assert cell.seconds < 0.5
+    assert cell.seconds < 1.5
 
 
 def test_a_child_has_the_limits_of_a_cell_for_itself(ask: Ask, backend: str) -> None:
-    limits = SandboxLimits(seconds=0.5)
+    limits = SandboxLimits(seconds=1.5)
     below = ["while True: pass", "FINAL(context)"]
     answer = ask([OPEN, "FINAL(a)"], below, limits=limits, sandbox=backend)
     assert answer.answer == "the part"
-    assert answer.trajectory.children[0].trajectory.turns[0].cells[0].result.status == "timeout"
+    (cell,) = answer.trajectory.children[0].trajectory.turns[0].cells
+    assert cell.result.status in ("timeout", "died")  # killed, where a busy machine is late
 
 
 # Failures
