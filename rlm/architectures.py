@@ -76,6 +76,7 @@ class Setup:
             `Options.seconds` are those of `seconds`.
         max_iterations: root turns before the last call.
         concurrency: sub-calls of one batch that run at once.
+        max_depth: levels of loops; see `rlm.RLM`.
         on_turn: called after each root turn.
     """
 
@@ -88,6 +89,7 @@ class Setup:
     options: Options | None = None
     max_iterations: int = 20
     concurrency: int = 1
+    max_depth: int = 1
     on_turn: Callable[[Turn], None] | None = None
 
 
@@ -171,6 +173,7 @@ def _loop(item: Item, setup: Setup, *, recursive: bool) -> Answer:
         root_options=setup.options,
         sub_options=replace(SUB_OPTIONS, temperature=given.temperature, seed=given.seed),
         concurrency=setup.concurrency,
+        max_depth=setup.max_depth if recursive else 1,
         on_turn=setup.on_turn,
     )
     return loop.completion(item.document, item.question)

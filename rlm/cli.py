@@ -17,9 +17,11 @@ try:
     from rlm.bench.options import typed
     from rlm.clients import FORMS, concurrency, connect
     from rlm.errors import RLMError, UsageError
+    from rlm.limits import Budget
     from rlm.loop import RLM
     from rlm.sandbox import BACKENDS, default_backend
     from rlm.trajectory import Answer, Turn
+    from rlm.tree import count, draw, levels, shown
     from rlm.vanilla import Vanilla
 except ImportError:  # the distribution `rlms` writes files of its own over some of these
     from rlm.doctor import clash
@@ -149,10 +151,26 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="sub-calls of one batch that run at once, 1 to 64 (default: 1 for models that answer "
         "one after another, which are embedded, gguf/ and ollama/; else 8)",
     )
+    add(
+        "--max-depth",
+        type=typed("parse_max_depth"),
+        default=1,
+        metavar="N",
+        help="levels of loops, 1 to 8 (default: 1); from 2 on the model's code may open a loop of "
+        "its own on a part of the text",
+    )
+    for name, parser, text in (
+        ("calls", "parse_count", "calls of the model"),
+        ("tokens", "parse_tokens", "tokens, prompts and answers together (200k is 200,000)"),
+        ("minutes", "parse_minutes", "minutes"),
+    ):
+        what = f"ask for the answer once all loops together have used so many {text}"
+        add(f"--max-{name}", type=typed(parser), metavar="N", help=what)
     add("--record", metavar="DIR", help="keep every call of the model in this folder")
     add("--replay", metavar="DIR", help="answer from such a folder, without the model")
     add("--vanilla", action="store_true", help="put the whole text into one prompt instead")
     add("--verbose", action="store_true", help="show each turn's code and what it printed")
+    add("--trace", action="store_true", help="show at the end each loop and those it opened")
     add("--json", action="store_true", help="print the answer with everything that led to it")
 
 
@@ -186,6 +204,12 @@ def _ask(args: argparse.Namespace) -> int:
                 max_iterations=args.max_iterations,
                 sandbox=args.sandbox,
                 concurrency=args.concurrency or concurrency(args.model),
+                max_depth=args.max_depth,
+                budget=Budget(
+                    calls=args.max_calls,
+                    tokens=args.max_tokens,
+                    seconds=args.max_minutes and args.max_minutes * 60,
+                ),
                 on_turn=_watcher(verbose=args.verbose),
             )
             answer = loop.completion(document, args.question)
@@ -195,12 +219,30 @@ def _ask(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer.to_dict()))
     elif found:
-        print(_shown(answer.answer, sys.stdout.isatty()))
+        print(shown(answer.answer) if sys.stdout.isatty() else answer.answer)
+    if args.trace:
+        _show_tree(answer, document, args.question)
     print(_summary(answer), file=sys.stderr)
     if found:
         return 0
     print(f"rlm: {_why_not(answer, args)}", file=sys.stderr)
     return 1
+
+
+def _show_tree(answer: Answer, document: str, question: str) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    tree = draw(
+        answer.trajectory,
+        chars=len(document),
+        query=question,
+        answer=answer.answer,
+        ended=f"ended by {answer.ended_by}",
+    )
+    console.print(tree)
+    for line in levels(answer.trajectory):
+        console.print(line)
 
 
 def _why_not(answer: Answer, args: argparse.Namespace) -> str:
@@ -246,40 +288,29 @@ def _show_turn(console: Console, turn: Turn, *, verbose: bool) -> None:
     calls = sum(cell.result.calls for cell in turn.cells)
     status = turn.cells[-1].result.status if turn.cells else "no code"
     rejected = ", FINAL rejected" if turn.rejected else ""
-    head = f"turn {turn.number}: {status}, {_count(calls, 'sub-call')}{rejected}"
+    head = f"turn {turn.number}: {status}, {count(calls, 'sub-call')}{rejected}"
     console.print(head, style="bold")
     if verbose:
         written = [cell.code for cell in turn.cells] or [turn.reply]
         for text in (*written, turn.feedback):
             if text:
-                console.print(_shown(text, terminal=True))
-
-
-def _shown(text: str, terminal: bool) -> str:
-    """The text without what a terminal would take for commands."""
-    if not terminal:
-        return text
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+                console.print(shown(text))
 
 
 def _summary(answer: Answer) -> str:
     tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens
+    loops = sum(level.runs for level in answer.trajectory.levels)
+    within = f" in {count(loops, 'loop')}" if loops > 1 else ""
     parts = [
-        _count(answer.iterations, "turn"),
-        _count(answer.sub_calls, "sub-call"),
-        _count(tokens, "token"),
+        f"{count(answer.iterations, 'turn')}{within}",
+        count(answer.sub_calls, "sub-call"),
+        count(tokens, "token"),
         f"{answer.wall:.1f} s",
         f"ended by {answer.ended_by}",
     ]
     if answer.truncated:
         parts.append("the window cut off a prompt or a reply")
     return ", ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -324,7 +355,7 @@ def _show_group(console: Console, group: Sequence[Finding]) -> None:
 
 
 def _one_line(text: str) -> str:
-    return _shown(" ".join(text.split()), terminal=True)
+    return shown(" ".join(text.split()))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ run, without further calls; what it gives is the answer.
 
 A sub-call is one user message: the prompt.
 
+Where code may open loops (`RLM.max_depth` above 1), the system prompt is system("deep_full" |
+"deep_compact"), and that of a loop on the deepest level the one above. A loop that code opens is
+sent all this too, with its own context and query.
+
 Without sub-calls (`RLM.recursive` is off) the system prompt is system("repl_full" |
 "repl_compact"), repl.simpler takes the place of root.simpler, and rejections do not occur.
 """
@@ -37,6 +41,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -45,7 +50,7 @@ from rlm.blocks import code_blocks, final_call, last_answer, text_final
 from rlm.clients.base import Client, ModelInfo
 from rlm.errors import BudgetExceeded, PromptTooLong, RLMError, UsageError
 from rlm.history import History
-from rlm.limits import Budget, SandboxLimits
+from rlm.limits import MAX_DEPTH, Budget, SandboxLimits
 from rlm.messages import Completion, Message, Options
 from rlm.policy import Policy, feedback
 from rlm.prompts import say
@@ -63,7 +68,7 @@ from rlm.trajectory import (
 )
 
 Prompt = Literal["auto", "full", "compact"]
-PromptName = Literal["full", "compact", "repl_full", "repl_compact"]
+PromptName = Literal["full", "compact", "repl_full", "repl_compact", "deep_full", "deep_compact"]
 _Outcome = tuple[str, EndedBy]
 
 ROOT_OPTIONS = Options(max_tokens=512)
@@ -71,7 +76,7 @@ SUB_OPTIONS = Options(max_tokens=256)
 LAST_TOKENS = 128
 """Room for the reply to a last call that the window brought about."""
 LAST_SECONDS = 60.0
-"""A last call may take so long even when the budget has less time left, or none."""
+"""The first loop's last call may take so long even when the budget has less time left, or none."""
 
 
 class RLM:
@@ -82,22 +87,26 @@ class RLM:
 
     Args:
         root_client: the model that writes code.
-        sub_client: the model that code asks; the same as the root unless given.
-        max_iterations: root turns before the last call.
-        max_depth: 1; loops within loops are not available.
+        sub_client: the model that code asks, which is the root of the loops that code opens; the
+            same as the root unless given.
+        max_iterations: turns of each loop before its last call.
+        max_depth: levels of loops, 1 to `MAX_DEPTH`. From 2 on the system prompt offers
+            `rlm_query(context, query)`, with which code opens a loop of its own, in one more
+            sandbox, on a text that it gives; on the deepest level it is refused.
         recursive: whether code may ask the sub-model. If not, the system prompt does not offer
             it, calls are refused inside the code, and a FINAL needs none before it.
         prompt: which system prompt; ``auto`` is compact for embedded models, else full.
-        budget: what one completion may spend. A function makes a new one for each completion; a
-            `Budget` itself is shared by all of them.
+        budget: what one completion may spend, all its loops together. A function makes a new one
+            for each completion; a `Budget` itself is shared by all of them.
         limits: what one code cell may use.
         sandbox: a backend's name (see `rlm.open_sandbox`), opened and closed by each completion,
-            or an open sandbox, which is used and left open.
+            or an open sandbox, which is used and left open. Loops that code opens have more of the
+            same kind (`Sandbox.another`).
         root_options: sampling of root turns.
         sub_options: sampling of sub-calls.
         concurrency: sub-calls of one batch that run at once.
         policy: the rules of the loop.
-        on_turn: called after each turn.
+        on_turn: called after each turn of the first loop.
 
     Raises:
         UsageError: a value cannot be used.
@@ -121,8 +130,10 @@ class RLM:
         policy: Policy | None = None,
         on_turn: Callable[[Turn], None] | None = None,
     ) -> None:
-        if max_depth != 1:
-            raise UsageError(f"max_depth {max_depth} is not available: use 1")
+        if not 1 <= max_depth <= MAX_DEPTH:
+            raise UsageError(f"max_depth {max_depth} is not one of 1 to {MAX_DEPTH}")
+        if max_depth > 1 and not recursive:
+            raise UsageError(f"max_depth {max_depth} needs sub-calls: leave out recursive=False")
         if max_iterations < 1 or concurrency < 1:
             raise UsageError(
                 f"max_iterations {max_iterations} and concurrency {concurrency} must be at least 1"
@@ -132,7 +143,7 @@ class RLM:
         self.root_client = root_client
         self.sub_client = sub_client or root_client
         self.max_iterations, self.concurrency = max_iterations, concurrency
-        self.recursive = recursive
+        self.max_depth, self.recursive = max_depth, recursive
         self.prompt, self.budget, self.sandbox = prompt, budget, sandbox
         self.limits = limits or SandboxLimits()
         self.root_options = root_options or ROOT_OPTIONS
@@ -150,18 +161,11 @@ class RLM:
 
         What had happened until then is the error's `trajectory`.
         """
+        budget = self.new_budget()
         if not isinstance(self.sandbox, str):
-            return _Run(self, self.sandbox, context, query).answer()
-        sandbox = open_sandbox(self.sandbox)
-        try:
-            return _Run(self, sandbox, context, query).answer()
-        finally:
-            sandbox.close()
-
-    def system_prompt(self) -> str:
-        """The system prompt that the root model is given."""
-        info = self.root_client.info()
-        return prompts.system(prompt_name(self.prompt, info, recursive=self.recursive))
+            return _Run(self, self.sandbox, budget, context, query).answer()
+        with closing(open_sandbox(self.sandbox)) as sandbox:
+            return _Run(self, sandbox, budget, context, query).answer()
 
     def new_budget(self) -> Budget:
         """The budget of one completion."""
@@ -171,21 +175,38 @@ class RLM:
 
 
 class _Run:
-    """One completion: its conversation, its sandbox session, and what it has done so far."""
+    """One loop: its conversation, its sandbox session, and what it has done so far.
 
-    def __init__(self, rlm: RLM, sandbox: Sandbox, context: str, query: str) -> None:
+    Its level is 1, or one more than that of the loop whose code opened it. Of the loops that are
+    open, one on each level down to this one, each has the room for its last call reserved.
+    """
+
+    def __init__(
+        self,
+        rlm: RLM,
+        sandbox: Sandbox,
+        budget: Budget,
+        context: str,
+        query: str,
+        *,
+        level: int = 1,
+    ) -> None:
         self.rlm, self.sandbox, self.context, self.query = rlm, sandbox, context, query
         self.started = time.monotonic()
-        self.budget = rlm.new_budget()
+        self.budget, self.level = budget, level
+        self.client = rlm.root_client if level == 1 else rlm.sub_client
         self.calls: list[Call] = []
         self.turns: list[Turn] = []
         self.statuses: list[str] = []
         self.told_simpler = False
         self.truncated = False
-        self.window = rlm.root_client.info().window
+        info = self.client.info()
+        self.window = info.window
+        deeper = level < rlm.max_depth and (budget.depth is None or level < budget.depth)
+        system = prompt_name(rlm.prompt, info, recursive=rlm.recursive, deeper=deeper)
         preview = context[: rlm.policy.preview_chars]
         opening = say("root", "opening", length=len(context), preview=preview, query=query)
-        self.history = History(rlm.system_prompt(), opening)
+        self.history = History(prompts.system(system), opening)
         self.sub = SubCalls(
             rlm.sub_client,
             options=rlm.sub_options,
@@ -193,6 +214,8 @@ class _Run:
             answer_chars=rlm.policy.answer_chars,
             concurrency=rlm.concurrency,
             log=self.calls,
+            open_loops=level,
+            open_child=self._open_child if deeper else None,
         )
 
     def answer(self) -> Answer:
@@ -207,7 +230,7 @@ class _Run:
         trajectory = self._trajectory()
         return Answer(
             answer=text,
-            iterations=len(self.turns),
+            iterations=trajectory.iterations,
             sub_calls=trajectory.sub_calls,
             trajectory=trajectory,
             usage=trajectory.usage,
@@ -220,13 +243,20 @@ class _Run:
         )
 
     def _trajectory(self) -> Trajectory:
-        return Trajectory(prompts.VERSION, tuple(self.calls), tuple(self.turns))
+        children = tuple(self.sub.children)
+        return Trajectory(prompts.VERSION, tuple(self.calls), tuple(self.turns), children)
+
+    def _open_child(self, context: str, query: str) -> Answer:
+        """Answer `query` in a loop below this one, while a cell of this one waits."""
+        with closing(self.sandbox.another()) as sandbox:
+            level = self.level + 1
+            return _Run(self.rlm, sandbox, self.budget, context, query, level=level).answer()
 
     def _loop(self) -> _Outcome:
         for number in range(1, self.rlm.max_iterations + 1):
             dropped: list[int] = []
             try:
-                self.budget.reserve_call(keep=1)  # for the last call
+                self.budget.reserve_call(keep=self.level)  # for the last calls
                 completion = self._root_call(number, dropped)
             except BudgetExceeded as spent:
                 return self._last_call(cast(EndedBy, spent.resource))
@@ -262,7 +292,7 @@ class _Run:
         turn = Turn(number, reply, cells, told, rejected, dropped)
         self.turns.append(turn)
         self.history.add(reply, told)
-        if self.rlm.on_turn is not None:
+        if self.rlm.on_turn is not None and self.level == 1:
             self.rlm.on_turn(turn)
         return final if accepted else None
 
@@ -270,7 +300,7 @@ class _Run:
         """Run the code of a reply up to the first cell that does not end well."""
         self.sub.turn = number
         cells: list[Cell] = []
-        for code in code_blocks(reply):
+        for self.sub.cell, code in enumerate(code_blocks(reply), 1):
             result = self.sandbox.run(code)
             cells.append(Cell(code, result))
             if result.status != "ok" or self.sub.fatal is not None:
@@ -283,7 +313,7 @@ class _Run:
         return self.rlm.policy.rejection(
             turn=number,
             chars=len(self.context),
-            sub_calls=sum(call.kind == "sub" for call in self.calls),
+            sub_calls=sum(c.kind == "sub" for c in self.calls) + len(self.sub.children),
             rejected=sum(bool(turn.rejected) for turn in self.turns),
         )
 
@@ -310,11 +340,11 @@ class _Run:
 
     def _last_call(self, ended_by: EndedBy) -> _Outcome:
         """Ask for the answer from what was found."""
+        over = ("tokens", "seconds") if self.level == 1 else ("tokens",)
         try:
-            self.budget.reserve_call()
-        except BudgetExceeded as spent:
-            if spent.resource == "calls":  # tokens and seconds may be passed by this one call
-                return "", ended_by
+            self.budget.reserve_call(keep=self.level - 1, over=over)
+        except BudgetExceeded:
+            return "", ended_by
         options = self.rlm.root_options
         if ended_by == "window":
             options = replace(options, max_tokens=min(options.max_tokens, LAST_TOKENS))
@@ -359,9 +389,9 @@ class _Run:
         self, kind: CallKind, number: int, messages: tuple[Message, ...], options: Options
     ) -> Completion | None:
         """The same without a look at the window; ``None`` if the messages are refused."""
-        client, least = self.rlm.root_client, LAST_SECONDS if kind == "last" else 0.0
+        least = LAST_SECONDS if kind == "last" and self.level == 1 else 0.0
         try:
-            completion = chat_within(client, messages, options, self.budget, least=least)
+            completion = chat_within(self.client, messages, options, self.budget, least=least)
         except RLMError as error:
             self.calls.append(Call.failed(kind, number, messages, error))
             if isinstance(error, PromptTooLong):
@@ -374,10 +404,14 @@ class _Run:
         return completion
 
 
-def prompt_name(asked: Prompt, info: ModelInfo, *, recursive: bool = True) -> PromptName:
-    """Which system prompt a root model is given; see `RLM`."""
+def prompt_name(
+    asked: Prompt, info: ModelInfo, *, recursive: bool = True, deeper: bool = False
+) -> PromptName:
+    """Which system prompt a root model is given; see `RLM`. `deeper`: code may open loops."""
     if asked == "auto":
         asked = "compact" if info.spec.startswith("embedded") else "full"
+    if deeper:
+        return "deep_compact" if asked == "compact" else "deep_full"
     if recursive:
         return asked
     return "repl_compact" if asked == "compact" else "repl_full"

@@ -1,4 +1,4 @@
-"""Serves the model calls that code cells make, or refuses them all."""
+"""Serves the model calls that code cells make, and the loops they open, or refuses them all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rlm.clients.base import Client
 from rlm.errors import (
@@ -17,14 +17,17 @@ from rlm.errors import (
     ModelNotFound,
     NotRecorded,
     PromptTooLong,
+    RLMError,
+    SandboxError,
     ServerUnreachable,
 )
 from rlm.limits import Budget
 from rlm.messages import Completion, Message, Options
-from rlm.prompts import say
-from rlm.trajectory import Call
+from rlm.prompts import VERSION, say
+from rlm.trajectory import Answer, Call, ChildRun, Trajectory
 
 _Outcome = str | CallRefused
+_FATAL = (ServerUnreachable, ModelNotFound, NotRecorded, SandboxError)
 
 
 def chat_within(
@@ -63,10 +66,23 @@ class SubCalls:
     A sub-call is one user message and nothing else. Every call that reached the client is written
     to `log`, in the order of the prompts.
 
+    Args:
+        client: the model.
+        options: sampling.
+        budget: of the run.
+        answer_chars: characters of an answer that reach the code.
+        concurrency: calls of one batch that run at once.
+        log: of the run's calls.
+        open_loops: so many are open, this one included: each of them keeps a call for its end.
+        open_child: answers a query on a context in a loop of its own; ``None`` where there shall be
+            no deeper one.
+
     Attributes:
         turn: the root turn that calls now belong to; the loop sets it.
-        fatal: server, model or recorded answer is not there, which no code cell can mend: further
-            calls are refused, and the loop raises this error when the cell is over.
+        cell: number of the cell in that turn, from 1; the loop sets it.
+        children: the loops that were opened.
+        fatal: server, model, recorded answer or sandbox is not there, which no code cell can mend:
+            further calls are refused, and the loop raises this error when the cell is over.
         closed: the loop sets it when the run is over: every call is refused.
     """
 
@@ -79,11 +95,15 @@ class SubCalls:
         answer_chars: int,
         concurrency: int,
         log: list[Call],
+        open_loops: int = 1,
+        open_child: Callable[[str, str], Answer] | None = None,
     ) -> None:
         self._client, self._options, self._budget = client, options, budget
         self._answer_chars, self._concurrency, self._log = answer_chars, concurrency, log
-        self.turn = 0
-        self.fatal: ClientError | None = None
+        self._open_loops, self._open_child = open_loops, open_child
+        self.turn = self.cell = 0
+        self.children: list[ChildRun] = []
+        self.fatal: RLMError | None = None
         self.closed = False
 
     def llm_query(self, prompt: str) -> str:
@@ -107,9 +127,44 @@ class SubCalls:
         ]
 
     def rlm_query(self, context: str, query: str) -> str:
-        """Refuse: loops below the loop are not available."""
-        del context, query
-        raise CallRefused(say("calls", "no_recursion"))
+        """Answer a query on a context in a loop of its own, one level deeper.
+
+        Raises:
+            CallRefused: this is the deepest level, no call is left for such a loop, it failed, or
+                it found no answer.
+        """
+        if self._open_child is None:
+            raise CallRefused(say("calls", "no_recursion"))
+        refused = self._over()
+        if refused is not None:
+            raise refused
+        try:
+            self._budget.check(keep=self._open_loops + 1)
+        except BudgetExceeded as spent:
+            raise CallRefused(say("calls", "spent", reason=spent)) from None
+        try:
+            found = self._open_child(context, query)
+        except RLMError as error:
+            went = error.trajectory or Trajectory(VERSION)
+            self._keep(context, query, went, error=f"{type(error).__name__}: {error}")
+            self.fatal = error if isinstance(error, _FATAL) else None
+            raise CallRefused(say("deep", "failed", reason=error)) from None
+        self._keep(
+            context,
+            query,
+            found.trajectory,
+            answer=found.answer,
+            ended_by=found.ended_by,
+            truncated=found.truncated,
+        )
+        if not found.answer.strip():
+            raise CallRefused(say("deep", "no_answer", ended_by=found.ended_by))
+        return self._cut(found.answer)
+
+    def _keep(self, context: str, query: str, went: Trajectory, **outcome: Any) -> None:
+        """Note a loop that was opened, and its outcome: fields of `ChildRun`."""
+        place = (self.turn, self.cell, len(self._log))
+        self.children.append(ChildRun(*place, len(context), query, went, **outcome))
 
     def _ask(self, prompts: Sequence[str]) -> list[_Outcome]:
         """What became of each prompt; the calls that were made stand in the log, in this order.
@@ -144,14 +199,21 @@ class SubCalls:
 
     def _reserve(self) -> CallRefused | None:
         """Count a call, or say why there shall be none."""
+        refused = self._over()
+        if refused is not None:
+            return refused
+        try:
+            self._budget.reserve_call(keep=self._open_loops)
+        except BudgetExceeded as spent:
+            return CallRefused(say("calls", "spent", reason=spent))
+        return None
+
+    def _over(self) -> CallRefused | None:
+        """Why no call may begin any more, if so."""
         if self.closed:
             return CallRefused(say("calls", "spent", reason="the run is over"))
         if self.fatal is not None:
             return CallRefused(say("calls", "failed", reason=self.fatal))
-        try:
-            self._budget.reserve_call(keep=1)
-        except BudgetExceeded as spent:
-            return CallRefused(say("calls", "spent", reason=spent))
         return None
 
     def _send(self, prompt: str) -> tuple[Call, _Outcome]:
@@ -168,7 +230,7 @@ class SubCalls:
         if isinstance(error, PromptTooLong):
             window = error.window or self._client.info().window or "?"
             return CallRefused(say("calls", "too_long", length=len(prompt), window=window))
-        if isinstance(error, ServerUnreachable | ModelNotFound | NotRecorded):
+        if isinstance(error, _FATAL):
             self.fatal = error
         return CallRefused(say("calls", "failed", reason=error))
 

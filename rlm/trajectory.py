@@ -1,8 +1,10 @@
-"""What happened in one run, exactly: every message, every cell, every sub-call."""
+"""What happened in one run, exactly: every message, every cell, every sub-call, and every loop that
+a cell opened, which is a run of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -82,17 +84,98 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """What the loops of one level did together.
+
+    Attributes:
+        runs: how many there were.
+        turns: their turns.
+        sub_calls: their calls of `llm_query`, failed ones included.
+        usage: tokens and calls of all their calls that were answered.
+    """
+
+    runs: int
+    turns: int
+    sub_calls: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRun:
+    """A loop that a cell opened with `rlm_query`.
+
+    Attributes:
+        turn: number of the turn whose cell opened it, from 1.
+        cell: number of that cell in its turn, from 1.
+        call: how many of its parent's own calls were made before it.
+        chars: length of its context.
+        query: what it was asked.
+        trajectory: what happened in it.
+        answer: what it found; empty if nothing.
+        ended_by: as in `Answer`; ``None`` if an error broke it off.
+        error: that error, as ``Type: message``.
+        truncated: as in `Answer`.
+    """
+
+    turn: int
+    cell: int
+    call: int
+    chars: int
+    query: str
+    trajectory: Trajectory
+    answer: str = ""
+    ended_by: EndedBy | None = None
+    error: str = ""
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
-    """All calls in the order they were made, and the turns of the loop (none for vanilla)."""
+    """What happened, as a tree: sums are those of all loops in it.
+
+    Attributes:
+        prompt_version: of the texts that the model saw.
+        calls: the calls of this loop, in the order they were made.
+        turns: of this loop; none for vanilla.
+        children: the loops that its cells opened, in this order.
+    """
 
     prompt_version: str
     calls: tuple[Call, ...] = ()
     turns: tuple[Turn, ...] = ()
+    children: tuple[ChildRun, ...] = ()
+
+    def runs(self, depth: int = 1) -> Iterator[tuple[int, Trajectory]]:
+        """The loop itself and all below it, each before its children, with their depths."""
+        yield depth, self
+        for child in self.children:
+            yield from child.trajectory.runs(depth + 1)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """What was done on each level, the first being that of this loop alone."""
+        found: list[Level] = []
+        for depth, run in self.runs():
+            if len(found) < depth:
+                found.append(Level(0, 0, 0, Usage()))
+            before, done = found[depth - 1], run._own_completions()
+            found[depth - 1] = Level(
+                before.runs + 1,
+                before.turns + len(run.turns),
+                before.sub_calls + sum(call.kind == "sub" for call in run.calls),
+                sum((each.usage for each in done), before.usage),
+            )
+        return tuple(found)
+
+    @property
+    def iterations(self) -> int:
+        """Turns of all loops."""
+        return sum(len(run.turns) for _, run in self.runs())
 
     @property
     def sub_calls(self) -> int:
-        """Model calls made from inside cells, failed ones included."""
-        return sum(call.kind == "sub" for call in self.calls)
+        """Calls of `llm_query`, failed ones included."""
+        return sum(call.kind == "sub" for call in self._calls())
 
     @property
     def usage(self) -> Usage:
@@ -107,22 +190,34 @@ class Trajectory:
     @property
     def sandbox_seconds(self) -> float:
         """Seconds that code cells ran, without the calls they made."""
-        return sum(cell.result.seconds for turn in self.turns for cell in turn.cells)
+        turns = (turn for _, run in self.runs() for turn in run.turns)
+        return sum(cell.result.seconds for turn in turns for cell in turn.cells)
 
     @property
     def retries(self) -> int:
         """How often a call was sent again, those that failed in the end included."""
-        return sum(len(call.retries) for call in self.calls)
+        return sum(len(call.retries) for call in self._calls())
 
     @property
     def truncated(self) -> bool:
-        """Whether any prompt was cut silently, or messages of a root prompt were left out."""
-        return any(done.truncated for done in self._completions()) or self._lost_messages
+        """Whether any prompt was cut silently, messages of a root prompt were left out, or a loop
+        whose answer a cell was given was truncated.
+        """
+        return (
+            any(done.truncated for done in self._completions())
+            or any(run._lost_messages for _, run in self.runs())
+            or any(c.truncated and c.answer for _, run in self.runs() for c in run.children)
+        )
 
     @property
     def fault(self) -> str:
-        """The first error of a sub-call that is the server's own: not a prompt too long."""
-        return next((call.error for call in self.calls if _is_fault(call)), "")
+        """The first error that code was told and that is the server's own: not a prompt too long.
+
+        It is that of a sub-call, or of any call of a loop below the first.
+        """
+        calls = ((depth, call) for depth, run in self.runs() for call in run.calls)
+        told = (call for depth, call in calls if depth > 1 or call.kind == "sub")
+        return next((call.error for call in told if _is_servers(call.error)), "")
 
     @property
     def _lost_messages(self) -> bool:
@@ -138,7 +233,13 @@ class Trajectory:
             if call.completion and later.completion
         )
 
+    def _calls(self) -> Iterator[Call]:
+        return (call for _, run in self.runs() for call in run.calls)
+
     def _completions(self) -> list[Completion]:
+        return [done for _, run in self.runs() for done in run._own_completions()]
+
+    def _own_completions(self) -> list[Completion]:
         return [call.completion for call in self.calls if call.completion is not None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,6 +255,7 @@ class Trajectory:
             "messages": [asdict(m) for m in table],
             "calls": calls,
             "turns": [asdict(t) for t in self.turns],
+            "children": [_child_row(child) for child in self.children],
         }
 
     @classmethod
@@ -164,6 +266,7 @@ class Trajectory:
             prompt_version=data["prompt_version"],
             calls=tuple(_call(row, table) for row in data["calls"]),
             turns=tuple(_turn(row) for row in data["turns"]),
+            children=tuple(_child(row) for row in data.get("children", ())),
         )
 
 
@@ -173,8 +276,8 @@ class Answer:
 
     Attributes:
         answer: the text to be scored.
-        iterations: root turns taken; 1 for vanilla.
-        sub_calls: model calls made from inside cells, failed ones included.
+        iterations: turns taken, those of loops that cells opened included; 1 for vanilla.
+        sub_calls: calls of `llm_query` in all these loops, failed ones included.
         trajectory: see `Trajectory`.
         usage: tokens and calls of all calls together.
         times: seconds of the model, all calls together.
@@ -186,9 +289,11 @@ class Answer:
             the window, or a sub-call's prompt was cut silently. A root call that counts fewer
             tokens than the one before it did for a part of it lost messages. A root prompt refused
             for length counts when no last call could be made either; outputs that the loop dropped
-            by itself do not count.
-        fault: ``Type: message`` of the first sub-call that failed for a reason of the server's,
-            else empty. The model was told and went on, but its answer is not all its own.
+            by itself do not count. All this holds for the loops below it, too, whose answer it was
+            given.
+        fault: ``Type: message`` of the first sub-call, or call of a loop below this one, that
+            failed for a reason of the server's, else empty. The model was told and went on, but its
+            answer is not all its own.
     """
 
     answer: str
@@ -219,9 +324,17 @@ def cut_by_window(completion: Completion, options: Options) -> bool:
     return completion.finish_reason == "length" and counted and written < options.max_tokens
 
 
-def _is_fault(call: Call) -> bool:
-    own = call.error.startswith(("PromptTooLong:", "BudgetExceeded:"))
-    return call.kind == "sub" and bool(call.error) and not own
+def _is_servers(error: str) -> bool:
+    return bool(error) and not error.startswith(("PromptTooLong:", "BudgetExceeded:"))
+
+
+def _child_row(child: ChildRun) -> dict[str, Any]:
+    row = {name: getattr(child, name) for name in child.__slots__}
+    return row | {"trajectory": child.trajectory.to_dict()}
+
+
+def _child(row: Mapping[str, Any]) -> ChildRun:
+    return ChildRun(**{**row, "trajectory": Trajectory.from_dict(row["trajectory"])})
 
 
 def _call(row: Mapping[str, Any], table: Sequence[Message]) -> Call:

@@ -17,7 +17,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "limits", "prompts"),
     ("clients", "sandbox"),
-    ("trajectory", "policy", "blocks", "history", "subcalls", "loop", "vanilla", "controls"),
+    (
+        "trajectory",
+        "policy",
+        "blocks",
+        "history",
+        "subcalls",
+        "loop",
+        "vanilla",
+        "tree",
+        "controls",
+    ),
     ("architectures",),
     ("bench",),
     ("bench.plugin", "bench.controller", "cli", "doctor"),

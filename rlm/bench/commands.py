@@ -1,4 +1,4 @@
-"""The commands of `rlm` that read run folders: compare, verify, power."""
+"""The commands of `rlm` that read run folders: compare, verify, trace, power."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ examples:
 exit status: 0 all agrees; 1 something does not; 2 a value cannot be used.
 """
 
+_TRACE: Final = """\
+Show what happened in the cells of a run: for each the loop, and as a tree below it those that its
+code opened (--rlm-max-depth), with the length of the text, the question, turns, sub-calls, tokens
+and answer of each."""
+
+_TRACE_MORE: Final = """\
+examples:
+  rlm trace monday
+      all cells that have a trajectory
+  rlm trace monday niah[L8k-d50-s0-rlm]
+      those with this in their names, which are those of pytest
+
+exit status: 0; 1 a trajectory is not what it was; 2 a value cannot be used.
+"""
+
 _POWER: Final = """\
 How many documents it takes to see a difference of so many points. A run with fewer that shows no
 difference has not shown that there is none."""
@@ -84,6 +99,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify = _command(commands, "verify", _verify, "make a run's documents and scores anew")
     verify.description, verify.epilog = _VERIFY, _VERIFY_MORE
     verify.add_argument("place", metavar="RUN", help="a name under runs/, or a folder")
+    trace = _command(commands, "trace", _trace, "show the loops of a run's cells as trees")
+    trace.description, trace.epilog = _TRACE, _TRACE_MORE
+    trace.add_argument("place", metavar="RUN", help="a name under runs/, or a folder")
+    trace.add_argument("name", metavar="NAME", nargs="?", default="", help="a part of cells' names")
     power = _command(commands, "power", _power, "how many documents show a difference")
     power.description, power.epilog = _POWER, _POWER_MORE
     power.add_argument(
@@ -158,6 +177,37 @@ def _verify(args: argparse.Namespace) -> int:
     counts = f"rows: {report.rows}, documents: {report.documents}"
     print(f"{report.run}: {counts}, mismatches: {len(report.mismatches)}")
     return 0 if report.rows and not report.mismatches else 1
+
+
+def _trace(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from rlm.bench import records, runner
+    from rlm.bench.verify import trajectory_of
+    from rlm.tree import draw
+
+    place = records.folder(_existing(args.place))
+    named = [(runner.cell_of(record), record) for record in records.load(place)]
+    kept = [(f"{c.task}[{c.id}]", r) for c, r in named if r.trace and r.doc]
+    shown = [(name, record) for name, record in kept if args.name in name]
+    if not shown:
+        some = f"there is {kept[0][0]}" if kept else "none has a trajectory"
+        raise UsageError(f"no cell of {place} has {args.name!r} in its name: {some}")
+    console = Console(markup=False, highlight=False, emoji=False)
+    for name, record in shown:
+        done, failed = trajectory_of(place, record), record.error
+        assert done is not None
+        assert record.doc is not None
+        tree = draw(
+            done,
+            chars=record.doc.chars,
+            query=record.question,
+            answer=record.prediction,
+            ended=f"failed: {failed.type}" if failed else f"ended by {record.ended_by}",
+        )
+        console.print(f"{name}: {record.verdict}", style="bold")
+        console.print(tree)
+    return 0
 
 
 def _power(args: argparse.Namespace) -> int:

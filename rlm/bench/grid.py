@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
 from rlm.errors import ClientError, UsageError
+from rlm.limits import MAX_DEPTH
 
 T = TypeVar("T")
 Unit = Literal["tokens", "chars"]
@@ -189,6 +190,17 @@ def parse_concurrency(text: str) -> int:
     """
     if not text.isdecimal() or not 1 <= int(text) <= MAX_CONCURRENCY:
         raise UsageError(f"{text!r} is not a whole number from 1 to {MAX_CONCURRENCY}; try 8")
+    return int(text)
+
+
+def parse_max_depth(text: str) -> int:
+    """A whole number from 1 to `MAX_DEPTH`.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DEPTH:
+        raise UsageError(f"{text!r} is not a whole number from 1 to {MAX_DEPTH}; try 2")
     return int(text)
 
 

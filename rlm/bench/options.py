@@ -57,6 +57,11 @@ VALUES: Final = (
         "gguf/ and ollama/, which answer one after another, else 8",
     ),
     (
+        ("max-depth", "N", "parse_max_depth", 1),
+        "Levels of loops in rlm, 1 to 8; default 1. From 2 on the model's code may open a loop of "
+        "its own on a part of the text (rlm_query), in one more sandbox and on the same budget",
+    ),
+    (
         ("run", "NAME", "parse_run", None),
         "Name of the run under runs/, or a folder. One that exists is continued: a cell that it "
         "holds is shown, not run. Default: the UTC time",

@@ -112,6 +112,7 @@ class Bench:
             concurrency=given.rlm_concurrency,
             record=given.rlm_record,
             replay=given.rlm_replay,
+            max_depth=given.rlm_max_depth,
             file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
         )
 

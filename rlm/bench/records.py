@@ -26,6 +26,7 @@ import msgspec
 from rlm.bench.grid import Unit
 from rlm.bench.tasks.base import Scores
 from rlm.errors import RecordError
+from rlm.trajectory import Level
 
 SCHEMA: Final = 1
 RUNS: Final = Path("runs")
@@ -158,6 +159,9 @@ class Record:
         realised_depth: of the evidence, 0 to 1.
         grep: whether a regular expression without a model gives the right answer; ``None`` if not
             asked.
+        iterations: turns of all loops.
+        levels: what was done on each level of loops, the first being the one that was asked; empty
+            where there can be only that one (no ``max_depth`` in `limits`).
         limits: of a code cell, and turns and seconds of the loop.
         isolation: what confined the code.
         trace: ``None`` where there is no trajectory.
@@ -188,6 +192,7 @@ class Record:
     grep: bool | None = None
     usage: Tokens = Tokens()
     iterations: int = 0
+    levels: tuple[Level, ...] = ()
     ended_by: str = ""
     time: Seconds = Seconds()
     limits: dict[str, Any] = field(default_factory=dict)

@@ -30,7 +30,7 @@ from rlm.loop import Prompt
 from rlm.messages import Options
 from rlm.policy import Policy
 from rlm.sandbox import Sandbox, default_backend
-from rlm.trajectory import Answer, Trajectory
+from rlm.trajectory import Answer, Level, Trajectory
 
 CELL_SECONDS: Final = 900.0
 """Wall time after which the loop is asked for its answer, and a call is given up."""
@@ -53,6 +53,7 @@ class Settings:
         sandbox: the backend in which a model's code runs.
         temperature: of every call; above 0 each cell has a sampler seed of its own.
         concurrency: sub-calls of one batch that run at once.
+        max_depth: levels of loops, where there are sub-calls.
         environment: ``host``, ``versions`` and ``git`` of the record.
     """
 
@@ -65,6 +66,7 @@ class Settings:
     sandbox: str = field(default_factory=default_backend)
     temperature: float = 0.0
     concurrency: int = 1
+    max_depth: int = 1
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -183,7 +185,7 @@ def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
             **info.options,
             "sampling": _sampling(architecture, settings.temperature),
         },
-        prompt=_prompt_name(architecture, settings.prompt, info),
+        prompt=_prompt_name(architecture, settings, info),
         prompt_version=prompts.VERSION,
         prompt_sha256=prompts.version_sha256(),
     )
@@ -234,7 +236,7 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
     if info is None:
         return frozenset()
     return frozenset(
-        Cell(r.task, r.length, r.depth, r.sample, r.architecture, r.unit, r.draw)
+        cell_of(r)
         for r in found
         if (r.seed, r.split) == (settings.seed, settings.split)
         and r.architecture in architectures.names()
@@ -243,6 +245,11 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         and r.limits == _limits(r.architecture, settings)
         and _is_as_it_was(r)
     )
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of."""
+    return Cell(**{name: getattr(record, name) for name in Cell.__dataclass_fields__})
 
 
 def _is_as_it_was(record: Record) -> bool:
@@ -305,6 +312,7 @@ def _setup(
         options=options,
         max_iterations=MAX_ITERATIONS,
         concurrency=settings.concurrency,
+        max_depth=settings.max_depth,
     )
 
 
@@ -342,7 +350,7 @@ def _broken_off(record: Record, settings: Settings, error: Exception, wall: floa
         return record
     try:
         return replace(
-            _measured(record, settings, trajectory, wall), iterations=len(trajectory.turns)
+            _measured(record, settings, trajectory, wall), iterations=trajectory.iterations
         )
     except RecordError:  # of the two errors, the first says more
         return record
@@ -368,8 +376,14 @@ def _measured(record: Record, settings: Settings, done: Trajectory, wall: float)
             decode=times.decode,
             sandbox=done.sandbox_seconds,
         ),
+        levels=levels_of(record, done),
         trace=records.write_trace(settings.run, record.key, done.to_dict()),
     )
+
+
+def levels_of(record: Record, done: Trajectory) -> tuple[Level, ...]:
+    """What `Record.levels` says about a trajectory: nothing where no loop may open one."""
+    return done.levels if "max_depth" in record.limits else ()
 
 
 def _verdict_of(error: Exception) -> Verdict:
@@ -404,7 +418,7 @@ def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
     """What bounds a cell; the sandbox's backend too where code runs, whose errors differ.
 
     Calls at once stand here, and so in the key, only where they can change an answer: see
-    `rlm.clients.in_turn`.
+    `rlm.clients.in_turn`. Levels of loops do where there can be more than one.
     """
     way = architectures.get(architecture)
     limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
@@ -413,7 +427,13 @@ def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
         limits["backend"] = settings.sandbox
     if "sub" in way.calls and settings.concurrency > 1 and not in_turn(settings.spec):
         limits["concurrency"] = settings.concurrency
+    if _may_open_loops(architecture, settings):
+        limits["max_depth"] = settings.max_depth
     return limits
+
+
+def _may_open_loops(architecture: str, settings: Settings) -> bool:
+    return settings.max_depth > 1 and "sub" in architectures.get(architecture).calls
 
 
 def _sampling(architecture: str, temperature: float) -> dict[str, dict[str, Any]]:
@@ -434,9 +454,10 @@ def _python(architecture: str) -> str:
     return f"{major}.{minor}." if architectures.get(architecture).runs_code else ""
 
 
-def _prompt_name(architecture: str, asked: Prompt, info: ModelInfo) -> str:
+def _prompt_name(architecture: str, settings: Settings, info: ModelInfo) -> str:
     """Which system prompt it is (see `rlm.loop.RLM`)."""
-    return architectures.get(architecture).prompt(asked, info)
+    name = architectures.get(architecture).prompt(settings.prompt, info)
+    return f"deep_{name}@{prompts.DEEP}" if _may_open_loops(architecture, settings) else name
 
 
 def _now() -> str:

@@ -51,6 +51,7 @@ class Options:
         concurrency: sub-calls of one batch at once; ``None`` is what suits the model.
         record: folder in which every call of the model is kept.
         replay: folder from which every call is answered, without the model.
+        max_depth: levels of loops.
     """
 
     spec: str = "embedded"
@@ -72,6 +73,7 @@ class Options:
     concurrency: int | None = None
     record: str | None = None
     replay: str | None = None
+    max_depth: int = 1
 
     @property
     def backend(self) -> str:
@@ -124,6 +126,7 @@ def settings(options: Options, start: Start) -> Settings:
         sandbox=options.backend,
         temperature=options.temperature,
         concurrency=options.concurrency or clients.concurrency(options.spec),
+        max_depth=options.max_depth,
         environment=start.environment,
     )
 
@@ -246,6 +249,7 @@ class Session:
             "split": self.options.split,
             "cells": len(self.cells),
             "concurrency": settings(self.options, start).concurrency,
+            **({"max_depth": self.options.max_depth} if self.options.max_depth > 1 else {}),
             **({"file": self.options.file} if self.options.file else {}),
             **({"canary": asdict(self.canary)} if self.canary else {}),
             **({"replay": self.options.replay} if self.options.replay else {}),

@@ -237,7 +237,7 @@ class _Verification:
         record = row.record
         if row.is_newest:  # another run of the cell has the place of an older one's trajectory
             try:
-                source = replace(source, trajectory=_trajectory(self.path, record))
+                source = replace(source, trajectory=trajectory_of(self.path, record))
             except RecordError as error:
                 self._tell(row, str(error))
         for check in (_document, _grep, _usage, self._answer, self._key):
@@ -325,7 +325,7 @@ def _place(record: Record) -> Place:
     return cell, record.seed, split
 
 
-def _trajectory(run: Path, record: Record) -> Trajectory | None:
+def trajectory_of(run: Path, record: Record) -> Trajectory | None:
     """The trajectory of a row, its bytes being those that the row speaks of.
 
     Raises:
@@ -389,6 +389,9 @@ def _usage(record: Record, source: _Source) -> Iterator[str]:
     )
     if record.usage != made:
         yield f"usage: {_differs(record.usage, made)} in the trajectory"
+    levels = runner.levels_of(record, done)
+    if record.levels != levels:
+        yield f"levels: {_differs(record.levels, levels)} in the trajectory"
 
 
 def _ending(record: Record, source: _Source) -> str | None:
@@ -450,7 +453,7 @@ def _allowed(
 
 def _cut(done: Trajectory) -> tuple[bool, bool]:
     """Whether the model surely did not see all of a prompt, and whether that may be."""
-    own_calls = [call for call in done.calls if call.kind != "sub"]
+    own_calls = [c for _, run in done.runs() for c in run.calls if c.kind != "sub"]
     refused = any(call.completion is None for call in own_calls)
     ended = any(c.completion.finish_reason == "length" for c in own_calls if c.completion)
     must = done.truncated or any(c.completion is None for c in own_calls if c.kind == "vanilla")

@@ -2,8 +2,9 @@
 
 The embedded model was trained on these exact bytes, so version 1 never changes: a new wording is a
 new folder beside ``v1`` and comes with a retrained model (see `version_sha256`, which the model
-card repeats and a test compares). Texts of the controls alone (see `rlm.architectures`) stand in a
-folder of their own, with a version of their own.
+card repeats and a test compares). Texts of the controls alone (see `rlm.architectures`), and those
+of loops that may open loops (see `rlm.RLM`), stand in folders of their own, with versions of their
+own.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ VERSION: Final = "v1"
 CONTROLS: Final = "controls1"
 """Version of what is only seen in the controls; part of the key of their cells."""
 
-System = Literal["full", "compact", "vanilla", "repl_full", "repl_compact"]
+DEEP: Final = "deep1"
+"""Version of what is only seen where loops may open loops; part of the key of such cells."""
+
+System = Literal[
+    "full", "compact", "vanilla", "repl_full", "repl_compact", "deep_full", "deep_compact"
+]
+_FOLDERS: Final = {"repl": CONTROLS, "deep": DEEP}
 
 
 @cache
 def system(name: System) -> str:
     """The system prompt called `name`, without its final newline."""
-    version = CONTROLS if name.startswith("repl_") else VERSION
+    version = _FOLDERS.get(name.partition("_")[0], VERSION)
     return _read(version, f"system_{name}.txt").rstrip("\n")
 
 
@@ -60,9 +67,11 @@ def version_sha256(version: str = VERSION) -> str:
 
 @cache
 def _messages() -> dict[str, dict[str, str]]:
-    """The tables of both folders; no name stands in both."""
-    frozen, controls = (tomllib.loads(_read(v, "messages.toml")) for v in (VERSION, CONTROLS))
-    return frozen | controls
+    """The tables of all folders; no name stands in two."""
+    tables: dict[str, dict[str, str]] = {}
+    for version in (VERSION, CONTROLS, DEEP):
+        tables |= tomllib.loads(_read(version, "messages.toml"))
+    return tables
 
 
 def _read(version: str, name: str) -> str:

@@ -39,7 +39,7 @@ class CellResult:
             200, none longer than 100 characters.
         rebound: names of helpers or fixed variables that the cell had overwritten.
         seconds: wall time of the cell without the time the host spent serving calls.
-        calls: model calls the cell made.
+        calls: calls the cell made: of the model, or of a loop below.
     """
 
     status: Status
@@ -134,6 +134,10 @@ class Sandbox(Protocol):
 
     def reset(self) -> None:
         """Forget all variables; `context`, `query` and limits stay."""
+        ...
+
+    def another(self) -> Sandbox:
+        """One more of the same kind, without a session yet; to be closed before this one is."""
         ...
 
     def close(self) -> None:

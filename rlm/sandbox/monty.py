@@ -141,6 +141,10 @@ class MontySandbox:
         if self._session is not None:
             self._session.cells = 0
 
+    def another(self) -> MontySandbox:
+        """One more, without a session yet; see `Sandbox.another`."""
+        return MontySandbox()
+
     def close(self) -> None:
         """End the session and its process. Idempotent."""
         self._close_worker()

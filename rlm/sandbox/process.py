@@ -2,7 +2,8 @@
 
 The context lies in a sealed memfd that every worker maps again, so that a session survives the
 death of its worker (its variables do not). Cells and calls have a socket each. The next worker is
-started while the present one works, so that a new session or a death costs no start of Python.
+started while the present one works, so that a new session or a death costs no start of Python; it
+is lent to a sandbox that `ProcessSandbox.another` makes, so that only one waits for all of them.
 What binds the worker (`rlm.sandbox.lockdown`) is tested by it before it runs any cell, and stands
 in `Isolation`.
 """
@@ -63,6 +64,7 @@ class ProcessSandbox:
         self._session: _Session | None = None
         self._child: Child | None = None
         self._spare: Child | None = None
+        self._lender: ProcessSandbox | None = None
         self._isolation = Isolation(backend, confined=False)
 
     @property
@@ -114,18 +116,32 @@ class ProcessSandbox:
         if self._session is not None:
             self._session.cells = 0
 
+    def another(self) -> ProcessSandbox:
+        """One more, without a session yet, to which this one lends the worker that waits."""
+        other = ProcessSandbox(self._backend, self._launch)
+        other._note, other._lender = self._note, self
+        other._spare, self._spare = self._spare, None
+        return other
+
     def close(self) -> None:
-        """End the session, its process and the one that waits. Idempotent."""
+        """End the session, its process and the one that waits, or give it back. Idempotent."""
         self._end_session()
-        if self._spare is not None:
-            self._spare.end()
-            self._spare = None
+        spare, self._spare = self._spare, None
+        if spare is not None and not (self._lender and self._lender._take_back(spare)):
+            spare.end()
+
+    def _take_back(self, spare: Child) -> bool:
+        """Let `spare` wait here, if none does and a session is open."""
+        wanted = self._session is not None and self._spare is None
+        if wanted:
+            self._spare = spare
+        return wanted
 
     def _settle(self) -> None:
         """Say what is chosen, or not to be had, on this machine."""
         from rlm.sandbox.lockdown import landlock_version
 
-        if self._launch.files == "open":
+        if self._launch.files == "open" and self._lender is None:
             _log.warning("sandbox %s: %s", self._backend, UNCONFINED)
         if self._launch.files == "listed" and not landlock_version():
             self._launch, self._note = replace(self._launch, files="closed"), NO_LANDLOCK

@@ -320,11 +320,16 @@ def test_the_texts_of_the_controls_are_frozen_by_their_version() -> None:
     """A new wording is a new folder beside this one, so that keys of cells change."""
     digest = "29574d58b312f03c8b363f68fe5434d66a63981f4eaaad52f1635eb40469ce9f"
     assert (prompts.CONTROLS, prompts.version_sha256("controls1")) == ("controls1", digest)
-    tables = [
-        tomllib.loads((files(prompts) / version / "messages.toml").read_text())
-        for version in (prompts.VERSION, prompts.CONTROLS)
+
+
+def test_no_table_of_texts_stands_in_two_versions() -> None:
+    """Guards the texts of a model from those of an option that is off."""
+    names = [
+        name
+        for version in (prompts.VERSION, prompts.CONTROLS, prompts.DEEP)
+        for name in tomllib.loads((files(prompts) / version / "messages.toml").read_text())
     ]
-    assert not set(tables[0]) & set(tables[1])
+    assert len(names) == len(set(names))
 
 
 def test_the_plan_knows_what_each_costs() -> None:

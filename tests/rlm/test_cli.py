@@ -77,6 +77,81 @@ def test_concurrency_is_that_of_the_loop(ask: Ask, monkeypatch: pytest.MonkeyPat
     assert made == [1, 16, 8]
 
 
+def test_code_may_open_loops_if_asked_to(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    script = [code("FINAL(rlm_query('The code: 48213.', 'Code?'))"), code("FINAL(context[-6:-1])")]
+    assert ask("--max-depth", "2", "--json", client=Scripted(script)) == 0
+    shown = capsys.readouterr()
+    tree = Trajectory.from_dict(json.loads(shown.out)["trajectory"])
+    assert [level.runs for level in tree.levels] == [1, 1]
+    assert shown.err.startswith("2 turns in 2 loops, 0 sub-calls")
+
+
+def test_trace_shows_the_tree(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    script = [
+        code("try:\n    rlm_query('x' * 2000, 'First? [bold]')\nexcept RuntimeError: pass"),
+        CallTimeout("no answer in 5 s"),
+        code("print(rlm_query('The code: 48213.', 'Code?\\x1b[31m'))"),
+        code("FINAL(llm_query('?') + context[-6:-1])"),
+        "It is ",
+        code("FINAL(48213)"),
+    ]
+    assert ask("--max-depth", "2", "--trace", client=Scripted(script)) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "48213\n"
+    lines = [re.sub(r"[\d,]+ tokens", "N tokens", line) for line in shown.err.splitlines()]
+    assert lines[:-1] == [
+        "depth 1: 29 characters",
+        "Which passcode?",
+        "3 turns, 0 sub-calls, N tokens; ended by final",
+        "answer: 48213",
+        "├── depth 2, opened by turn 1, cell 1: 2,000 characters",
+        "│   First? [bold]",
+        "│   0 turns, 0 sub-calls, N tokens; failed: CallTimeout: no answer in 5 s",
+        "│   no answer",
+        "└── depth 2, opened by turn 2, cell 1: 16 characters",
+        "    Code?\ufffd[31m",
+        "    1 turn, 1 sub-call, N tokens; ended by final",
+        "    answer: It is 48213",
+        "level 1: 1 loop, 3 turns, 0 sub-calls, N tokens",
+        "level 2: 2 loops, 1 turn, 1 sub-call, N tokens",
+    ]
+
+
+def test_trace_of_a_run_without_loops_below_is_one_node(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask("--trace", "--vanilla", client=Scripted(["x" * 500]))
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == "depth 1: 29 characters"
+    assert "".join(shown[3:5]).startswith("answer: xxx")
+    assert shown[-2].startswith("level 1: 1 loop, 0 turns")
+
+
+@pytest.mark.parametrize(
+    ("bound", "ended"), [("--max-calls=3", "calls"), ("--max-tokens=1", "tokens")]
+)
+def test_what_all_loops_may_use_is_bounded(
+    ask: Ask, capsys: pytest.CaptureFixture[str], bound: str, ended: str
+) -> None:
+    client = Scripted(lambda m: "48213" if "last turn" in m[-1].content else "print(1)")
+    assert ask(bound, client=client) == 0
+    assert capsys.readouterr().err.endswith(f", ended by {ended}\n")
+    assert len(client.sent) <= 3
+
+
+def test_minutes_are_those_of_the_whole_run(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Scripted(["FINAL(1)"])
+    assert ask("--max-minutes=2", client=client) == 0
+    assert 60 < client.options[0].seconds < 120
+
+
+@pytest.mark.parametrize("number", ["0", "9", "deep"])
+def test_max_depth_has_bounds(ask: Ask, capsys: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        ask("--max-depth", number)
+    assert f"{number!r} is not a whole number from 1 to 8; try 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", ["0", "65", "many"])
 def test_concurrency_has_bounds(ask: Ask, capsys: pytest.CaptureFixture[str], number: str) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -683,7 +683,14 @@ def test_nothing_is_truncated_otherwise(ask: Ask) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"max_depth": 2}, {"max_iterations": 0}, {"concurrency": 0}, {"prompt": "long"}],
+    [
+        {"max_depth": 0},
+        {"max_depth": 9},
+        {"max_depth": 2, "recursive": False},
+        {"max_iterations": 0},
+        {"concurrency": 0},
+        {"prompt": "long"},
+    ],
 )
 def test_unusable_value_is_named(given: dict) -> None:
     with pytest.raises(UsageError, match=str(next(iter(given.values())))):

@@ -42,7 +42,7 @@ def test_a_missing_value_is_an_error_not_a_hole() -> None:
         prompts.say("feedback", "output", length=3)
 
 
-@pytest.mark.parametrize("name", ["full", "compact", "vanilla"])
+@pytest.mark.parametrize("name", ["full", "compact", "vanilla", "deep_full", "deep_compact"])
 def test_system_prompts_end_without_a_newline(name: prompts.System) -> None:
     text = prompts.system(name)
     assert text == text.rstrip()
@@ -80,7 +80,7 @@ def test_system_prompts_name_only_helpers_that_exist() -> None:
 
 
 def test_every_template_has_only_named_fields() -> None:
-    for section in ("vanilla", "root", "feedback", "rejected", "calls", "helpers", "died"):
+    for section in ("vanilla", "root", "feedback", "rejected", "calls", "helpers", "died", "deep"):
         for text in prompts.templates(section).values():
             for _, field, _, _ in string.Formatter().parse(text):
                 assert field is None or field.isidentifier()

@@ -8,10 +8,12 @@ from tests.servers.openai import NAME, chat
 from tests.servers.scripted import Asked, Reply, ScriptedServer
 
 CODE = "```python\nprint(llm_query(context[:50]))\nFINAL(re.search(r'\\d{5}', context)[0])\n```"
+DEEP = "```python\nFINAL(rlm_query(context, query))\n```"
 
 
 class ReaderServer(ScriptedServer):
-    """Answers a vanilla prompt with its first number, and a loop with code that does the same.
+    """Answers a vanilla prompt with its first number, and a loop with code that does the same, in a
+    loop below it where it may open one.
 
     Args:
         window: in tokens of four characters; a longer prompt is refused as vLLM refuses it.
@@ -52,6 +54,7 @@ class ReaderServer(ScriptedServer):
         if not self.answers:
             return "FINAL(99)"
         if "Reply with the answer only" not in texts[0]:
-            return CODE if len(texts) > 1 else "nothing"
+            code = DEEP if "rlm_query" in texts[0] else CODE
+            return code if len(texts) > 1 else "nothing"
         found = re.search(r"\d{5}", texts[1])
         return found[0] if found else "unknown"

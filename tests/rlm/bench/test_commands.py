@@ -1,8 +1,10 @@
-"""`rlm compare`, `rlm verify`, `rlm power`: what they print, and how they end."""
+"""`rlm compare`, `verify`, `trace` and `power`: what they print, and how they end."""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm.bench import runner
+from rlm.bench import records, runner
 from rlm.bench.grid import Cell
 from rlm.bench.records import RESULTS, Record, Store
 from rlm.bench.runner import Settings
@@ -228,3 +230,60 @@ def test_wrong_arguments(rlm, args):
     with pytest.raises(SystemExit) as ended:
         main(args)
     assert ended.value.code == 2
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Path:
+    """A run in which code opens loops, and one cell could not ask its model."""
+    path = tmp_path_factory.mktemp("deep") / "run"
+    settings = Settings(run=path, environment=runner.environment(), max_depth=2)
+    store = Store(path)
+    with ReaderServer() as server, closing(connect(server.spec)) as client:
+        for cell in (Cell("niah", 1024, 50, 0, "rlm"), Cell("niah", 1024, 50, 1, "vanilla")):
+            made = runner.measure(cell, settings, client=lambda: client, sandbox=lambda: sandbox)
+            assert made.record
+            store.append(made.record)
+    store.close()
+    return path
+
+
+def test_trace_shows_the_loops_of_a_cell(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = next(r for r in records.load(deep) if r.architecture == "rlm")
+    assert main(["trace", str(deep), "s0-rlm"]) == 0
+    lines = [re.sub(r"[\d,]+ tokens", "N tokens", x) for x in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "niah[L1k-d50-s0-rlm]: correct",
+        "depth 1: 4,096 characters",
+        record.question,
+        "1 turn, 0 sub-calls, N tokens; ended by final",
+        f"answer: {record.gold}",
+        "└── depth 2, opened by turn 1, cell 1: 4,096 characters",
+        f"    {record.question}",
+        "    1 turn, 1 sub-call, N tokens; ended by final",
+        f"    answer: {record.gold}",
+    ]
+
+
+def test_trace_shows_all_cells(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", str(deep)]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("niah[")] == [
+        "niah[L1k-d50-s0-rlm]: correct",
+        "niah[L1k-d50-s1-vanilla]: correct",
+    ]
+
+
+def test_trace_names_a_cell_that_there_is(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", str(deep), "L8k"]) == 2
+    told = f"no cell of {deep} has 'L8k' in its name: there is niah[L1k-d50-s0-rlm]"
+    assert told in capsys.readouterr().err
+
+
+def test_trace_of_a_trajectory_that_was_changed(
+    deep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(deep, tmp_path / "run")
+    for trace in (run / "trajectories").glob("*.json"):
+        trace.write_text(trace.read_text().replace("final", "fatal"))
+    assert main(["trace", str(run), "rlm"]) == 1
+    assert "trajectory: sha256 of trajectories/" in capsys.readouterr().err

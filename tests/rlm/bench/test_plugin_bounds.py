@@ -7,6 +7,7 @@ import json
 import pytest
 
 from rlm.bench import records
+from rlm.bench.verify import verify
 from tests.rlm.bench.plugin_session import BOTH, Session
 from tests.servers.reader import ReaderServer
 
@@ -72,6 +73,37 @@ def test_calls_at_once_make_another_cell_of_a_loop(session: Session) -> None:
     usual = session.run(*EIGHT, "--rlm-run=a")
     usual.stdout.fnmatch_lines(["run: runs/a: 4 done, 4 to do"])
     assert {row.limits.get("concurrency") for row in rows(session, "a")} == {None, 4, 8}
+
+
+@BOTH
+def test_levels_of_loops_make_another_cell_of_a_loop(
+    session: Session, workers: tuple[str, ...]
+) -> None:
+    """Guards against records of a tree that count as those of a single loop, and the reverse."""
+    session.run(*EIGHT, "--rlm-run=a")
+    deep = session.run(*EIGHT, "--rlm-run=a", "--rlm-max-depth=2", *workers)
+    deep.stdout.fnmatch_lines(["run: runs/a: 4 done, 4 to do"])
+    again = session.run(*EIGHT, "--rlm-run=a", "--rlm-max-depth=2", *workers)
+    again.stdout.fnmatch_lines(["run: runs/a: 8 done, 0 to do"])
+    usual = session.run(*EIGHT, "--rlm-run=a")
+    usual.stdout.fnmatch_lines(["run: runs/a: 8 done, 0 to do"])
+    found = rows(session, "a")
+    made = {(r.architecture, r.limits.get("max_depth"), r.model.prompt) for r in found}
+    assert made == {
+        ("vanilla", None, "vanilla"),
+        ("rlm", None, "full"),
+        ("rlm", 2, "deep_full@deep1"),
+    }
+    assert {len(row.levels) for row in found} == {0, 2}
+    report = verify(session.path / "runs" / "a")
+    assert (report.rows, report.mismatches) == (len(found), ())
+
+
+@pytest.mark.parametrize("number", ["0", "9", "deep"])
+def test_levels_of_loops_have_bounds(session: Session, number: str) -> None:
+    result = session.look(*EIGHT, f"--rlm-max-depth={number}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{number!r} is not a whole number from 1 to 8; try 2"])
 
 
 @BOTH

@@ -67,13 +67,17 @@ def test_a_replay_gives_the_same_records_without_the_model(
     assert told_by == [None, str(session.path / "tape")]
 
 
-def test_a_replay_asks_no_server(session: Session, server: ReaderServer) -> None:
-    session.run(*FEW, "--rlm-run=a", "--rlm-record=tape")
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_replay_asks_no_server(session: Session, server: ReaderServer, depth: int) -> None:
+    cells = (*FEW, f"--rlm-max-depth={depth}")
+    session.run(*cells, "--rlm-run=a", "--rlm-record=tape")
     asked = len(server.asked)
-    result = session.run(*FEW, "--rlm-run=b", "--rlm-replay=tape", "-nauto")
+    result = session.run(*cells, "--rlm-run=b", "--rlm-replay=tape", "-nauto")
     assert result.ret == 0
     assert len(server.asked) == asked
     assert told(session, "b") == told(session, "a")
+    loops = {len(row["levels"]) for row in told(session, "b").values()}
+    assert loops == ({0, 2} if depth == 2 else {0})
 
 
 def test_a_drifted_prompt_is_an_error_that_shows_both(session: Session) -> None:

@@ -15,6 +15,8 @@ from rlm.bench import records
 from rlm.bench.records import Failure, Model, Record, Store, Verdict
 from rlm.bench.tasks.base import Scores
 from rlm.errors import RecordError
+from rlm.messages import Usage
+from rlm.trajectory import Level
 
 
 def record(key: str = "k", verdict: Verdict = "correct", digest: str = "d", **other: object):
@@ -106,6 +108,18 @@ def test_row_from_before_new_tries_were_counted():
     row = json.loads(records.encode(record()))
     del row["usage"]["retries"]
     assert records.decode(json.dumps(row)) == record()
+
+
+def test_row_from_before_there_were_levels():
+    row = json.loads(records.encode(record()))
+    del row["levels"]
+    assert records.decode(json.dumps(row)) == record()
+
+
+def test_levels_come_back():
+    levels = (Level(1, 2, 3, Usage(4, 5, 6)), Level(2, 4, 0, Usage(7, 8, 9)))
+    deep = replace(record(), levels=levels)
+    assert records.decode(records.encode(deep)) == deep
 
 
 @pytest.mark.parametrize("change", [{"schema": 2}, {"row": "future"}, {"verdict": "maybe"}])

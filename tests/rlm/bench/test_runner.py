@@ -74,6 +74,49 @@ def test_calls_at_once_are_in_the_key_where_they_can_change_an_answer(
     assert (key(8) != key(1)) is counts
 
 
+@pytest.mark.parametrize(
+    ("architecture", "counts"), [("rlm", True), ("repl", False), ("vanilla", False)]
+)
+def test_levels_of_loops_are_in_the_key_where_there_can_be_more_than_one(
+    settings, architecture, counts
+):
+    cell = replace(CELL, architecture=architecture)
+
+    def made(depth):
+        item = runner.make_item(cell, settings.seed, settings.split)
+        given = replace(settings, max_depth=depth)
+        info = ModelInfo("openai/m@http://h/v1", "digest", 4096, "server")
+        return runner.prepare(runner.blank(cell, given), given, info, item)
+
+    assert len({made(depth).key for depth in (1, 2, 3)}) == (3 if counts else 1)
+    assert "max_depth" not in made(1).limits
+    assert made(1).model.prompt in ("full", "vanilla", "repl_full@controls1")
+
+
+def test_a_cell_whose_code_opens_a_loop_says_what_each_level_did(settings, client, sandbox):
+    record = measure(CELL, replace(settings, max_depth=2), client, sandbox).record
+    assert (record.verdict, record.prediction) == ("correct", record.gold)
+    first, second = record.levels
+    assert (first.runs, first.turns, first.sub_calls, first.usage.calls) == (1, 1, 0, 1)
+    assert (second.runs, second.turns, second.sub_calls, second.usage.calls) == (1, 1, 1, 2)
+    assert (record.iterations, record.usage.calls, record.usage.sub_calls) == (2, 3, 1)
+    kept = json.loads((settings.run / record.trace.path).read_bytes())
+    assert Trajectory.from_dict(kept).levels == record.levels
+
+
+def test_a_cell_that_a_lost_server_ends_below_keeps_its_tree(settings, sandbox):
+    script = [code("rlm_query('c', 'q')"), code("print(1)"), ServerUnreachable("gone")]
+    record = measure(CELL, replace(settings, max_depth=2), Scripted(script), sandbox).record
+    assert (record.verdict, record.error.type) == ("error", "ServerUnreachable")
+    assert ([level.turns for level in record.levels], record.iterations) == ([1, 1], 2)
+
+
+def test_a_fault_of_a_server_below_is_not_wrong(settings, sandbox):
+    script = [code("print(rlm_query('c', 'q'))"), ProtocolError("garbled"), code("FINAL(1)")]
+    record = measure(CELL, replace(settings, max_depth=2), Scripted(script), sandbox).record
+    assert (record.verdict, record.error) == ("error", Failure("ProtocolError", "garbled"))
+
+
 def test_a_cell_becomes_a_record(settings, client, sandbox):
     record = measure(CELL, settings, client, sandbox).record
     assert (record.verdict, record.prediction) == ("correct", record.gold)

@@ -128,6 +128,40 @@ def test_a_document_is_made_once_however_scattered_its_rows(made, tmp_path, clie
     assert (texts(report), report.documents, len(asked)) == ([], 4, 4)
 
 
+def deep(path: Path, client: Client, sandbox: Sandbox) -> Record:
+    """A cell whose code may open a loop, in a run of its own."""
+    settings = Settings(run=path, environment=ENVIRONMENT, max_depth=2)
+    made = runner.measure(CELL, settings, client=lambda: client, sandbox=lambda: sandbox).record
+    assert made is not None
+    assert len(made.levels) == 2
+    write(path, made)
+    return made
+
+
+def test_a_tree_agrees_with_itself_and_its_levels_are_verified(tmp_path, client, sandbox):
+    path = tmp_path / "run"
+    assert deep(path, client, sandbox).verdict == "correct"
+    assert verify(path).mismatches == ()
+    tamper(path, put("levels", value=[]))
+    (told,) = texts(verify(path))
+    assert told.startswith("levels: recorded (), but it is ")
+
+
+class CutBelow(Scripted):
+    """Ends the replies of a loop that was opened by another one too early."""
+
+    def chat(self, messages, *, options):
+        done = super().chat(messages, options=options)
+        return replace(done, finish_reason="length") if done.text == code("FINAL(4)") else done
+
+
+def test_a_loop_below_whose_reply_was_cut_off_is_truncated(tmp_path, sandbox):
+    path = tmp_path / "run"
+    client = CutBelow([code("FINAL(rlm_query(context, query))"), code("FINAL(4)")])
+    assert deep(path, client, sandbox).verdict == "truncated"
+    assert verify(path).mismatches == ()
+
+
 def put(*path: str, value: object) -> Edit:
     """An edit that puts `value` to a place within a row."""
 
