@@ -71,7 +71,7 @@ class TransformersClient:
             self._tokenizer = _tokenizer(folder)
             self._template = ChatTemplate(self._tokenizer, str(folder))
             self._model: Any = _load(folder)
-            self._ends = _ends(self._model, self._tokenizer)
+            self._ends = _ends(self._model, self._tokenizer, folder)
             if adapter is not None:
                 self._model = _adapted(self._model, folder, adapter)
         trained = getattr(self._model.config.get_text_config(), "max_position_embeddings", num_ctx)
@@ -280,11 +280,24 @@ def _loaded(folder: Path, load: Callable[[], Any]) -> Any:
         raise ModelNotFound(f"transformers cannot load {folder}: {reason}") from error
 
 
-def _ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an answer: those of the generation settings, and the tokenizer's own."""
+def _ends(model: Any, tokenizer: Any, folder: Path) -> tuple[int, ...]:
+    """The tokens that end an answer: those of the generation settings, and the tokenizer's own.
+
+    The rest of the folder's generation settings (penalties, nuclei) is dropped: transformers would
+    add it to what a call asks for.
+    """
+    from transformers import GenerationConfig
+
     told = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig()
     ids = told if isinstance(told, list) else [told]
-    return tuple(dict.fromkeys(i for i in [*ids, tokenizer.eos_token_id] if i is not None))
+    ends = tuple(dict.fromkeys(i for i in [*ids, tokenizer.eos_token_id] if i is not None))
+    if not ends:
+        raise ModelNotFound(
+            f"{folder} names no token that ends an answer: give eos_token_id in "
+            "generation_config.json"
+        )
+    return ends
 
 
 def _adapted(model: Any, folder: Path, adapter: Path) -> Any:
