@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import os
+import sys
 import threading
 import time
 import warnings
@@ -202,6 +204,10 @@ def _check(folder: Path, adapter: Path | None) -> None:
         kind = "a GGUF is gguf/PATH" if folder.suffix == ".gguf" else "name the folder it lies in"
         raise ModelNotFound(f"{folder} is a file, hf/ takes a folder with config.json: {kind}")
     if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ModelNotFound(
+                f"{folder} is an adapter alone: name its model too, hf/PATH+{folder}"
+            )
         lack = "holds no config.json" if folder.is_dir() else "does not exist"
         raise ModelNotFound(
             f"the model folder {folder} {lack}; to download one: "
@@ -214,7 +220,8 @@ def _check(folder: Path, adapter: Path | None) -> None:
         )
     for name in ("torch", "transformers", *(["peft"] if adapter else [])):
         try:
-            import_module(name)
+            with _no_kernels():
+                import_module(name)
         except ImportError as error:
             raise UsageError(
                 f"hf/ needs {name} ({error}): pip install 'rlm-bench[training]'"
@@ -222,21 +229,40 @@ def _check(folder: Path, adapter: Path | None) -> None:
 
 
 @contextmanager
+def _no_kernels() -> Iterator[None]:
+    """Hide the package `kernels`: bitsandbytes, which PEFT imports, has it fetch code from a hub.
+
+    Without it bitsandbytes goes on, with a warning that is of no use here.
+    """
+    hidden = "kernels" not in sys.modules
+    level = logging.root.manager.disable
+    if hidden:
+        sys.modules["kernels"] = None  # type: ignore[assignment]
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        if hidden:
+            del sys.modules["kernels"]
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars and no warnings of the libraries; what matters is checked and raised."""
-    from transformers.utils import logging
+    from transformers.utils import logging as told
 
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    bars, level = told.is_progress_bar_enabled(), told.get_verbosity()
+    told.disable_progress_bar()
+    told.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)
+        told.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            told.enable_progress_bar()
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -310,6 +310,21 @@ def test_no_hub_is_asked(
     assert asked == []
 
 
+def test_no_code_is_fetched_and_nothing_is_printed(
+    tiny: tuple[Path, Path], adapter: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Guards against bitsandbytes, which loads kernels from a hub on some processors."""
+    fetch = "def get_kernel(*_, **__):\n    print('fetched')\n"
+    (tmp_path / "kernels.py").write_text(fetch, encoding="utf-8")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"from rlm.clients import connect; connect('hf/{tiny[0]}+{adapter[0]}')\n"
+        "import kernels, bitsandbytes"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_cells_give_the_embedded_models_predictions(tmp_path: Path) -> None:
     """The shipped file as a folder: another engine, the same answers."""
     shipped = needs_engine("embedded")

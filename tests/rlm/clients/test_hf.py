@@ -41,6 +41,12 @@ def test_adapter_that_is_none_is_told(folder: Path, tmp_path: Path) -> None:
             connect(f"hf/{folder}+{adapter}")
 
 
+def test_adapter_alone_is_told(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    with pytest.raises(ModelNotFound, match=r"model is an adapter alone: .* hf/PATH\+.*/model$"):
+        connect(f"hf/{folder}")
+
+
 def test_folder_may_have_a_plus_in_its_name(folder: Path) -> None:
     """The error about the adapter shows which part was taken for the model."""
     odd = folder.rename(folder.with_name("m+1"))
