@@ -291,10 +291,10 @@ def _load(folder: Path) -> Any:
     lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if lacking:
         raise ModelNotFound(
-            f"{folder} lacks {len(lacking)} weights of its model, such as {lacking[0]}: "
-            "download it again, all files"
+            f"{folder} does not hold all weights of its model (such as {lacking[0]}, of "
+            f"{len(lacking)}): download it again, all files"
         )
-    return model.to("cuda" if gpu else "cpu").eval()
+    return _loaded(folder, lambda: model.to("cuda" if gpu else "cpu").eval())
 
 
 def _loaded(folder: Path, load: Callable[[], Any]) -> Any:
@@ -335,11 +335,12 @@ def _adapted(model: Any, folder: Path, adapter: Path) -> Any:
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
         saved = load_peft_weights(str(adapter), device="cpu", local_files_only=True)
-        placed = get_peft_model_state_dict(adapted)
+        placed = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     except Exception as error:  # see `_loaded`
         reason = str(error).strip().replace("\n", " ")[:300] or type(error).__name__
         raise ModelNotFound(f"{wrong}: {reason}") from error
-    odd = sorted(saved.keys() ^ placed.keys())
+    # An adapter may bring whole weights of the model, such as embeddings of new tokens.
+    odd = sorted((saved.keys() ^ placed.keys()) - adapted.state_dict().keys())
     if odd:
         raise ModelNotFound(f"{wrong}: {len(odd)} tensors have no counterpart, such as {odd[0]}")
     return adapted.eval()

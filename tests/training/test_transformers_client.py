@@ -16,6 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+)
 
 from rlm import Message, Options, connect
 from rlm.bench import records
@@ -119,6 +128,49 @@ def test_adapter_gives_the_engines_tokens_and_not_the_models(
     ours = ids(f"hf/{tiny[0]}+{peft}")
     assert ours == ids(f"gguf/{tiny[1]}+{gguf}")
     assert ours != ids(f"hf/{tiny[0]}")
+
+
+SIZES = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.3,
+    "eos_token_id": 2,
+    "bos_token_id": None,
+    "pad_token_id": 0,
+}
+DENSE = SIZES | {"intermediate_size": 128, "max_position_embeddings": 256}
+
+
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [
+        (LlamaConfig(**DENSE), 256),
+        (MistralConfig(**DENSE, num_key_value_heads=2, sliding_window=32), 256),
+        (GPT2Config(n_positions=256, n_head=4, **SIZES), 256),
+        (MambaConfig(**SIZES), 512),  # no length of its own
+    ],
+    ids=lambda value: value.model_type if isinstance(value, PreTrainedConfig) else "",
+)
+def test_other_architectures_give_their_own_greedy_tokens(
+    config: PreTrainedConfig, window: int, tiny: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """By hand, without the cache: the likeliest token after all that stand before it."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny[0])
+    config.vocab_size = len(tokenizer)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path)
+    with closing(connect(f"hf/{tmp_path}", num_ctx=512)) as opened:
+        answer = opened.chat(TALK, options=GREEDY)
+    assert opened.info().window == window
+    assert answer.prompt_ids is not None
+    seen = list(answer.prompt_ids)
+    while len(seen) < len(answer.prompt_ids) + GREEDY.max_tokens and seen[-1] != 2:
+        with torch.inference_mode():
+            seen.append(int(model(input_ids=torch.tensor([seen])).logits[0, -1].argmax()))
+    assert answer.completion_ids == tuple(seen[len(answer.prompt_ids) :])
 
 
 def test_completion_says_what_the_model_saw(client: Client) -> None:
@@ -269,7 +321,9 @@ def test_weight_that_is_not_there_is_told(copy: Copy) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelNotFound, match=r"lacks 1 weights .* model\.layers\.1\.mlp\.up_proj"):
+    with pytest.raises(
+        ModelNotFound, match=r"not hold all .*such as model\.layers\.1\.mlp\.up_proj"
+    ):
         connect(f"hf/{folder}")
 
 
@@ -301,12 +355,20 @@ def test_closed_client_says_so(tiny: tuple[Path, Path]) -> None:
 
 
 def test_no_hub_is_asked(
-    tiny: tuple[Path, Path], adapter: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    tiny: tuple[Path, Path],
+    adapter: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Not even about the model that the adapter names as its own, as PEFT would."""
+    peft = Path(shutil.copytree(adapter[0], tmp_path / "lora"))
+    settings = json.loads((peft / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = "Qwen/Qwen3-0.6B"
+    (peft / "adapter_config.json").write_text(json.dumps(settings))
     asked: list[object] = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **_: asked.append(a))
     monkeypatch.setattr(socket.socket, "connect", lambda _, a: asked.append(a))
-    assert ids(f"hf/{tiny[0]}+{adapter[0]}")
+    assert ids(f"hf/{tiny[0]}+{peft}") == ids(f"hf/{tiny[0]}+{adapter[0]}")
     assert asked == []
 
 
