@@ -96,7 +96,7 @@ class TransformersClient:
         """
         started = time.monotonic()
         refuse_hopeless(messages, self.window)
-        ids = self._template.ids(messages)
+        ids = self.prompt_ids(messages)
         if len(ids) >= self.window:
             raise PromptTooLong(
                 f"the prompt of {len(ids)} tokens leaves no room in the window of {self.window}",
@@ -121,6 +121,18 @@ class TransformersClient:
             prompt_ids=ids,
             completion_ids=answer,
         )
+
+    def prompt_ids(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of the prompt.
+
+        Raises:
+            ProtocolError: the template refuses the messages.
+        """
+        return self._template.ids(messages)
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt, without a call; see `prompt_ids`."""
+        return len(self.prompt_ids(messages))
 
     def close(self) -> None:
         """Release the weights. Idempotent."""

@@ -90,7 +90,7 @@ def of_tokens(client: Client, count: int) -> list[Message]:
     assert isinstance(client, TransformersClient)
 
     def size(text: str) -> int:
-        return len(client._template.ids([Message("user", text)]))
+        return client.count([Message("user", text)])
 
     frame, one = size(""), size("☃☃") - size("☃")
     text = "☃" * ((count - frame) // one)
@@ -177,7 +177,9 @@ def test_completion_says_what_the_model_saw(client: Client) -> None:
     answer = client.chat(TALK, options=Options(max_tokens=7))
     assert answer.prompt_ids is not None
     assert answer.completion_ids is not None
-    assert (answer.usage.prompt_tokens, answer.usage.calls) == (len(answer.prompt_ids), 1)
+    assert isinstance(client, TransformersClient)
+    assert client.prompt_ids(TALK) == answer.prompt_ids
+    assert (answer.usage.prompt_tokens, answer.usage.calls) == (client.count(TALK), 1)
     assert answer.usage.completion_tokens == len(answer.completion_ids) == 7
     assert (answer.finish_reason, answer.window, answer.truncated) == ("length", 512, False)
     assert answer.times.wall >= answer.times.prefill + answer.times.decode > 0
