@@ -149,7 +149,7 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         type=typed("parse_concurrency"),
         metavar="N",
         help="sub-calls of one batch that run at once, 1 to 64 (default: 1 for models that answer "
-        "one after another, which are embedded, gguf/ and ollama/; else 8)",
+        "one after another, which are embedded, gguf/, hf/ and ollama/; else 8)",
     )
     add(
         "--max-depth",

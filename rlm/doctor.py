@@ -35,7 +35,7 @@ OLLAMA_MODEL: Final = "qwen3.5:2b"
 SECONDS: Final = 2.0  # an Ollama that is well answers these questions in milliseconds
 _PURPOSES: Final = {
     "bench": "to run and report the benchmark",
-    "training": "to train and compare adapters",
+    "training": "to train and compare adapters, and for models of hf/",
     "monty": "for a sandbox that needs no Linux",
     "docs": "to build the site",
     "pdf": "to read PDF files",

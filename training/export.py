@@ -1,4 +1,4 @@
-"""A trained Qwen3 as GGUF in f32, which llama.cpp and Ollama load.
+"""A trained Qwen3, or a LoRA adapter of one alone, as GGUF in f32: llama.cpp and Ollama load both.
 
 Tensor names and metadata keys: llama.cpp's ``gguf-py/gguf/constants.py`` (architecture ``qwen3``).
 """
@@ -6,10 +6,15 @@ Tensor names and metadata keys: llama.cpp's ``gguf-py/gguf/constants.py`` (archi
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gguf
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import Qwen3Config
 
@@ -29,6 +34,9 @@ TENSORS = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+LORA = re.compile(
+    r"base_model\.model\.model\.layers\.(?P<layer>\d+)\.(?P<part>.+)\.lora_(?P<half>[AB])\.weight"
+)
 
 
 def export_gguf(
@@ -55,20 +63,81 @@ def export_gguf(
         raise ValueError(
             f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {config.vocab_size}"
         )
+    with _written(path) as writer:
+        writer.add_name(name)
+        writer.add_license("apache-2.0")
+        _write_sizes(writer, config)
+        _write_tokenizer(writer, tokenizer)
+        for target, tensor in _tensors(state):
+            writer.add_tensor(target, _array(tensor))
+
+
+def export_lora(path: Path, adapter: Path, *, name: str) -> None:
+    """Write a PEFT adapter of a Qwen3 as GGUF adapter to `path`, by way of a temporary name.
+
+    llama.cpp scales each tensor by alpha / rank. Rank-stabilised LoRA (arXiv 2312.03732) divides
+    by the root of the rank: it is written with an alpha that comes to the same.
+
+    Args:
+        path: where the file goes.
+        adapter: folder with ``adapter_config.json`` and ``adapter_model.safetensors``.
+        name: the adapter's name in the file.
+
+    Raises:
+        ValueError: the adapter has parts that such a file cannot hold: another kind than LoRA,
+            DoRA, trained biases or embeddings, or ranks and alphas that differ between tensors.
+    """
+    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    _refuse_unwritable(settings, adapter)
+    tensors = _lora_tensors(load_file(adapter / "adapter_model.safetensors"))
+    alpha = settings["lora_alpha"] * (settings["r"] ** 0.5 if settings["use_rslora"] else 1.0)
+    with _written(path) as writer:
+        writer.add_type("adapter")
+        writer.add_string("adapter.type", "lora")
+        writer.add_name(name)
+        writer.add_float32("adapter.lora.alpha", alpha)
+        for target, tensor in tensors:
+            writer.add_tensor(target, _array(tensor))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[gguf.GGUFWriter]:
+    """A writer whose file stands at `path` once all is well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     writer = gguf.GGUFWriter(partial, "qwen3")
-    writer.add_name(name)
-    writer.add_license("apache-2.0")
-    _write_sizes(writer, config)
-    _write_tokenizer(writer, tokenizer)
-    for target, tensor in _tensors(state):
-        writer.add_tensor(target, tensor.detach().float().contiguous().numpy())
+    yield writer
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     partial.replace(path)
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.detach().cpu().float().contiguous().numpy()
+
+
+def _refuse_unwritable(settings: dict[str, Any], adapter: Path) -> None:
+    plain = {"peft_type": "LORA", "bias": "none"}
+    odd = [key for key, value in plain.items() if settings[key] != value]
+    extras = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
+    odd += [key for key in extras if settings.get(key)]
+    if odd:
+        told = ", ".join(f"{key} = {settings[key]!r}" for key in odd)
+        raise ValueError(f"{adapter} cannot become a GGUF adapter: {told}; merge it instead")
+
+
+def _lora_tensors(state: dict[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+    """GGUF name and tensor of each half: A of (rank, in), B of (out, rank)."""
+    named = []
+    for key, tensor in state.items():
+        found = LORA.fullmatch(key)
+        if found is None or found["part"] not in TENSORS:
+            raise ValueError(f"a GGUF adapter has no place for the tensor {key}")
+        target = f"blk.{found['layer']}.{TENSORS[found['part']]}.weight"
+        named.append((f"{target}.lora_{found['half'].lower()}", tensor))
+    return named
 
 
 def _write_sizes(writer: gguf.GGUFWriter, config: Qwen3Config) -> None:

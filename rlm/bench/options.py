@@ -12,7 +12,8 @@ from typing import Final
 VALUES: Final = (
     (
         ("model", "SPEC", "parse_model", "embedded"),
-        "Model: embedded (default, needs no download), ollama/NAME, openai/NAME@URL, gguf/PATH",
+        "Model: embedded (default, needs no download), ollama/NAME, openai/NAME@URL, "
+        "gguf/PATH[+LORA.gguf], hf/PATH[+ADAPTER]",
     ),
     (
         ("tasks", "A,B", "parse_names", None),
@@ -54,7 +55,7 @@ VALUES: Final = (
     (
         ("concurrency", "N", "parse_concurrency", None),
         "Sub-calls of one llm_query_batched that run at once, 1 to 64; default 1 for embedded, "
-        "gguf/ and ollama/, which answer one after another, else 8",
+        "gguf/, hf/ and ollama/, which answer one after another, else 8",
     ),
     (
         ("max-depth", "N", "parse_max_depth", 1),

@@ -179,21 +179,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto`` with cells: as many workers as the model answers calls at once, and one more.
 
-    More would only wait for it. The one more has its next prompt ready when the model is free.
-    A replay has no model to ask: xdist's own number suits it.
+    More would only wait for it. The one more has its next prompt ready when the model is free;
+    it is left out where it would load a copy of the model. A replay has no model to ask: xdist's
+    own number suits it.
     """
     if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or not _has_cells(config):
         return None
     if config.option.rlm_replay:
         return None
-    from rlm.clients import parallel
+    from rlm.clients import is_shared, parallel
     from rlm.errors import RLMError
 
     try:
         slots = parallel(config.option.rlm_model)
+        waiting = int(is_shared(config.option.rlm_model))
     except RLMError:  # the session will tell
         return None
-    return None if slots is None else slots + 1
+    return None if slots is None else slots + waiting
 
 
 def _has_cells(config: pytest.Config) -> bool:

@@ -1,9 +1,15 @@
 """Talking to models: `connect` turns a short text into a client.
 
-- ``embedded``: the model that comes with this package; also ``embedded/base``, ``embedded/sft``
+- ``embedded``: the model that comes with this package; also ``embedded/base``, ``embedded/sft``,
+  and each ``+LORA.gguf`` with an adapter, such as ``embedded/base+out/lora.gguf``
 - ``ollama/NAME``: a model of an Ollama server (see ``OLLAMA_HOST``)
 - ``openai/NAME@URL``: any server with OpenAI's protocol (key: ``OPENAI_API_KEY``)
-- ``gguf/PATH``: a GGUF file, in the engine that comes with this package
+- ``gguf/PATH[+LORA.gguf]``: a GGUF file, in the engine that comes with this package; with an
+  adapter that is a GGUF of its own
+- ``hf/PATH[+ADAPTER]``: a Hugging Face folder, with the folder of a PEFT adapter; needs the
+  training extra
+
+A path that exists as it stands may have a ``+`` in its name.
 """
 
 from __future__ import annotations
@@ -27,10 +33,11 @@ if TYPE_CHECKING:
 EMBEDDED_WINDOW: Final = 4096
 GGUF_WINDOW: Final = 16_384
 FORMS: Final = {
-    "embedded": "embedded (also embedded/base, embedded/sft)",
+    "embedded": "embedded (also embedded/base, embedded/sft; each also +LORA.gguf)",
     "ollama": "ollama/NAME, such as ollama/qwen3.5:2b",
     "openai": "openai/NAME@URL, such as openai/Qwen/Qwen3-8B@http://localhost:8000/v1",
-    "gguf": "gguf/PATH, such as gguf/models/qwen3-0.6b.gguf",
+    "gguf": "gguf/PATH[+LORA.gguf], such as gguf/models/qwen3-0.6b.gguf",
+    "hf": "hf/PATH[+ADAPTER], such as hf/models/Qwen3-0.6B",
 }
 _NANO: Final = Path(__file__).parents[1] / "models" / "nano"
 _EMBEDDED: Final = {
@@ -96,6 +103,11 @@ def _open(
 
         name, _, url = name.partition("@")
         return OpenAIClient(name, url, spec=spec, num_ctx=num_ctx)
+    if kind == "hf":
+        from rlm.clients.transformers import TransformersClient
+
+        folder, adapter = _split(name)
+        return TransformersClient(folder, adapter, spec=spec, num_ctx=num_ctx or GGUF_WINDOW)
     from rlm.clients.llamacpp import LlamaCppClient
 
     if engine is not None:
@@ -113,12 +125,10 @@ def needs_engine(spec: str) -> Path | None:
         ModelNotFound: the embedded model is not there; names those that are.
     """
     kind, name = _parse(spec)
-    if kind == "gguf":
-        return Path(name)
-    if kind != "embedded":
+    if kind not in ("embedded", "gguf"):
         return None
-    path = _NANO / _EMBEDDED[name]
-    if path.is_file():
+    path, _ = _files(kind, name)
+    if kind == "gguf" or path.is_file():
         return path
     there = [
         f"embedded/{key}".rstrip("/") for key, file in _EMBEDDED.items() if (_NANO / file).is_file()
@@ -151,26 +161,37 @@ def open_engine(spec: str, *, num_ctx: int | None = None, clients: int = 1) -> E
     from rlm.clients.llamacpp import CONNECTIONS, start_engine
 
     default = GGUF_WINDOW if spec.startswith("gguf/") else EMBEDDED_WINDOW
-    return start_engine(path, n_ctx=num_ctx or default, connections=CONNECTIONS * clients)
+    _, adapter = _files(*_parse(spec))
+    connections = CONNECTIONS * clients
+    return start_engine(path, adapter=adapter, n_ctx=num_ctx or default, connections=connections)
 
 
 def in_turn(spec: str) -> bool:
-    """Whether calls can never meet in one batch: the engine here has one slot.
+    """Whether calls can never meet in one batch: the engine here has one slot, ``hf/`` one lock.
 
-    Its tokens are the same, bit for bit, however many calls wait. Other servers may compute calls
+    Their tokens are the same, bit for bit, however many calls wait. Other servers may compute calls
     of the same moment as one batch, which adds floats in another order: a near tie of two tokens
     can then fall out otherwise, even at temperature 0.
 
     Raises:
         UsageError: `spec` is not usable.
     """
-    return _parse(spec)[0] in ("embedded", "gguf")
+    return _parse(spec)[0] in ("embedded", "gguf", "hf")
+
+
+def is_shared(spec: str) -> bool:
+    """Whether all processes call one model; of ``hf/`` each process loads a copy of its own.
+
+    Raises:
+        UsageError: `spec` is not usable.
+    """
+    return _parse(spec)[0] != "hf"
 
 
 def concurrency(spec: str) -> int:
     """How many sub-calls of one batch to have at once, where nobody says.
 
-    One on the engine here and on Ollama, which answer one after another by default
+    One on the engine here, with ``hf/`` and on Ollama, which answer one after another by default
     (``OLLAMA_NUM_PARALLEL`` is 1, and always for some models): more would only queue there. Eight
     on other servers, which are made to answer many.
 
@@ -183,9 +204,9 @@ def concurrency(spec: str) -> int:
 def parallel(spec: str) -> int | None:
     """How many calls the model answers at once; ``None`` where nobody says.
 
-    The engine here answers one after another. Ollama does so too unless ``OLLAMA_NUM_PARALLEL``
-    says otherwise, which a client sees only if the server runs in the same environment. Of the
-    servers of ``openai/`` llama-server tells its slots.
+    The engine here and each copy of ``hf/`` answer one after another. Ollama does so too unless
+    ``OLLAMA_NUM_PARALLEL`` says otherwise, which a client sees only if the server runs in the same
+    environment. Of the servers of ``openai/`` llama-server tells its slots.
 
     Raises:
         UsageError: `spec` is not usable.
@@ -230,10 +251,13 @@ def _parse(spec: str) -> tuple[str, str]:
     """Kind and name; an address is judged here, before anything runs."""
     from rlm.clients import ollama, openai
 
-    kind, slash, name = spec.partition("/")
-    if kind == "embedded" and name in _EMBEDDED and bool(slash) == bool(name):
-        return kind, name
-    if kind == "gguf" and name:
+    plain, plus, adapter = spec.partition("+")
+    kind, slash, name = plain.partition("/")
+    is_whole = bool(slash) == bool(name) and bool(plus) == bool(adapter)
+    if kind == "embedded" and name in _EMBEDDED and is_whole:
+        return kind, f"{name}{plus}{adapter}"
+    kind, _, name = spec.partition("/")
+    if kind in ("gguf", "hf") and name:
         return kind, name
     if kind == "ollama" and name:
         ollama.base_url(os.environ.get("OLLAMA_HOST", ""))
@@ -248,17 +272,40 @@ def _parse(spec: str) -> tuple[str, str]:
     )
 
 
+def _files(kind: str, name: str) -> tuple[Path, Path | None]:
+    """Model file and adapter of a spec that needs an engine."""
+    if kind == "gguf":
+        return _split(name)
+    variant, _, adapter = name.partition("+")
+    return _NANO / _EMBEDDED[variant], Path(adapter) if adapter else None
+
+
+def _split(name: str) -> tuple[Path, Path | None]:
+    """``PATH+ADAPTER`` in two, at the last ``+`` before which something exists, else the last."""
+    places = [i for i, letter in enumerate(name) if letter == "+" and 0 < i < len(name) - 1]
+    if not places or Path(name).exists():
+        return Path(name), None
+    there = [i for i in places if Path(name[:i]).exists()]
+    place = (there or places)[-1]
+    return Path(name[:place]), Path(name[place + 1 :])
+
+
 def _nearest(spec: str) -> str:
     """The spec that was probably meant."""
-    kind, _, name = spec.partition("/")
-    if spec.endswith(".gguf"):
-        return f"gguf/{spec.removeprefix('gguf/')}"
+    plain, plus, adapter = spec.partition("+")
+    kind, _, name = plain.partition("/")
     close = difflib.get_close_matches(kind, FORMS, n=1)
+    if spec.endswith(".gguf") and not (plus and close == ["embedded"]):
+        return f"gguf/{spec.removeprefix('gguf/')}"
+    if spec and Path(spec, "config.json").is_file():
+        return f"hf/{spec}"
     if not close:
         return f"ollama/{spec}" if spec else "embedded"
     if close[0] == "embedded":
         variant = difflib.get_close_matches(name, ["base", "sft"], n=1)
-        return "/".join(["embedded", *variant])
+        lora = f"+{adapter or 'LORA.gguf'}" if plus else ""
+        return "/".join(["embedded", *variant]) + lora
+    name = spec.partition("/")[2]
     if close[0] == "openai":
         model, _, url = name.partition("@")
         return f"openai/{model or 'NAME'}@{url or 'http://localhost:8000/v1'}"

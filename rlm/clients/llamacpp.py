@@ -33,6 +33,7 @@ from rlm.clients._retries import Backoff, noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.base import ModelInfo
 from rlm.clients.openai import completion, request
+from rlm.clients.window import refuse_hopeless
 from rlm.errors import ModelNotFound, PromptTooLong, ProtocolError
 from rlm.messages import Completion, FinishReason, Message, Options, Times, Usage
 
@@ -49,10 +50,13 @@ CHATML_TEMPLATE: Final = (
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
     "{% endif %}"
 )
+_ADAPTER_REMEDY: Final = (
+    "an adapter is a LoRA of this very model as GGUF, such as llama.cpp's convert_lora_to_gguf.py "
+    "makes of a PEFT folder"
+)
 _KEY_VARIABLE: Final = "RLM_ENGINE_KEY"
 _SMALL_FILE: Final = 100 * 2**20
 _LRU_ENTRIES, _LRU_CHARS = 256, 20_000
-_LONGEST_TOKEN: Final = 128  # bytes: 128 spaces, in the vocabularies of Qwen and Llama 3
 _STOPS: Final[dict[object, FinishReason]] = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
@@ -64,13 +68,15 @@ class EngineAddress:
         url: base address on the loopback.
         api_key: the key of this one engine.
         model: path of the model file.
-        digest: sha256 of the model file.
+        digest: sha256 of the model file; with an adapter see `digest_of`.
+        adapter: path of the LoRA adapter that every call uses; empty if there is none.
     """
 
     url: str
     api_key: str = field(repr=False)
     model: str
     digest: str
+    adapter: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """Strings only, fit for JSON."""
@@ -104,6 +110,7 @@ class Engine:
 def start_engine(
     path: str | os.PathLike[str],
     *,
+    adapter: str | os.PathLike[str] | None = None,
     n_ctx: int = 4096,
     threads: int | None = None,
     connections: int = CONNECTIONS,
@@ -112,6 +119,7 @@ def start_engine(
 
     Args:
         path: the file.
+        adapter: a LoRA adapter of this model, in a GGUF file of its own.
         n_ctx: window in tokens; the engine lowers it to the length the model was trained for.
         threads: ``None`` is one for a file below 100 MiB (more only get in each other's way),
             else one for each processor.
@@ -120,25 +128,44 @@ def start_engine(
     Raises:
         ModelNotFound: there is no such file, or the engine cannot load it; says why.
     """
-    file = Path(path).absolute()
+    file, lora = Path(path).absolute(), Path(adapter).absolute() if adapter else None
     if not file.is_file():
         raise ModelNotFound(f"there is no model file {file}")
+    if lora is not None and not lora.is_file():
+        raise ModelNotFound(f"there is no adapter file {lora}; {_ADAPTER_REMEDY}")
     if threads is None:
         threads = 1 if file.stat().st_size < _SMALL_FILE else os.cpu_count() or 1
     key = secrets.token_hex(16)
+    numbers = {"--n-ctx": n_ctx, "--threads": threads, "--connections": connections}
     with tempfile.TemporaryFile() as log:
-        child = _spawn(file, key, log, n_ctx=n_ctx, threads=threads, connections=connections)
+        child = _spawn(file, lora, key, log, numbers)
         try:
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            digest = digest_of(file, lora)
             line = _read_line(child)
         except BaseException:
             _stop(child)
             raise
         if not line:
             _stop(child)
-            raise ModelNotFound(f"the engine cannot load {file}: {_reason(log)}")
-    return Engine(child, EngineAddress(json.loads(line)["url"], key, str(file), digest))
+            raise ModelNotFound(_failed(file, lora, log))
+    address = EngineAddress(
+        json.loads(line)["url"], key, str(file), digest, "" if lora is None else str(lora)
+    )
+    return Engine(child, address)
+
+
+def digest_of(file: Path, adapter: Path | None = None) -> str:
+    """sha256 of a model file; with an adapter that of both hashes, each with a newline after it.
+
+    ``sha256sum MODEL ADAPTER | cut -c-64 | sha256sum`` prints the same.
+    """
+    hashes = []
+    for part in filter(None, (file, adapter)):
+        with part.open("rb") as content:
+            hashes.append(hashlib.file_digest(content, "sha256").hexdigest())
+    if adapter is None:
+        return hashes[0]
+    return hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()
 
 
 class LlamaCppClient:
@@ -190,12 +217,13 @@ class LlamaCppClient:
                 "cache_type": "f32",
                 "cache_prompt": False,
                 "n_ubatch": 256,
+                **({"lora_scale": 1.0} if self._address.adapter else {}),
             },
         )
 
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer the last message; see `Client.chat`."""
-        self._refuse_hopeless(messages)
+        refuse_hopeless(messages, self.window)
         ask = self._chat_ids if self.is_chatml else self._chat_text
         with noted_retries() as retries:
             return replace(ask(messages, options, retries), retries=tuple(retries))
@@ -213,16 +241,6 @@ class LlamaCppClient:
         for message in messages:
             ids += [*start, *self._ids(f"{message.role}\n{message.content}"), *end, *newline]
         return (*ids, *start, *self._cached_ids("assistant\n"))
-
-    def _refuse_hopeless(self, messages: Sequence[Message]) -> None:
-        """Refuse what no tokenizer could fit: to count megabytes exactly takes seconds."""
-        size = sum(len(message.content.encode("utf-8", "replace")) for message in messages)
-        if size > self.window * _LONGEST_TOKEN:
-            raise PromptTooLong(
-                f"the prompt of {size} bytes takes at least {size // _LONGEST_TOKEN} tokens "
-                f"(a lower bound, not counted); the window is {self.window}",
-                window=self.window,
-            )
 
     def _chat_ids(
         self, messages: Sequence[Message], options: Options, retries: list[str]
@@ -243,6 +261,7 @@ class LlamaCppClient:
                 "return_tokens": True,
                 "stream": False,
                 **_sampling(options),
+                **self._lora(),
             },
             seconds=_left(options, started),
             retries=retries,
@@ -253,11 +272,19 @@ class LlamaCppClient:
         self, messages: Sequence[Message], options: Options, retries: list[str]
     ) -> Completion:
         started = time.monotonic()
-        body = {**request(self._address.model, messages, options), **_sampling(options)}
+        body = {
+            **request(self._address.model, messages, options),
+            **_sampling(options),
+            **self._lora(),
+        }
         answer = self._http.post(
             "/v1/chat/completions", body, seconds=options.seconds, retries=retries
         )
         return completion(answer, messages, window=self.window, wall=time.monotonic() - started)
+
+    def _lora(self) -> Json:
+        """The engine loads an adapter at scale 0; each request turns it on."""
+        return {"lora": [{"id": 0, "scale": 1.0}]} if self._address.adapter else {}
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return self._cached_ids(text) if len(text) <= _LRU_CHARS else self._tokenize(text)
@@ -313,13 +340,13 @@ def _read(answer: Json, ids: tuple[int, ...], *, window: int, wall: float) -> Co
 
 
 def _spawn(
-    file: Path, key: str, log: IO[bytes], *, n_ctx: int, threads: int, connections: int
+    file: Path, lora: Path | None, key: str, log: IO[bytes], numbers: Mapping[str, int]
 ) -> subprocess.Popen[str]:
     root = str(Path(__file__).parents[2])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    numbers = {"--n-ctx": n_ctx, "--threads": threads, "--connections": connections}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "rlm.clients.llamacpp", "--model", str(file)]
+        + ([] if lora is None else ["--lora", str(lora)])
         + [part for name, value in numbers.items() for part in (name, str(value))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -346,18 +373,22 @@ def _stop(child: subprocess.Popen[str]) -> None:
     child.stdout.close()
 
 
-def _reason(log: IO[bytes]) -> str:
-    """The first error line of the engine's log; its exception says nothing."""
+def _failed(file: Path, lora: Path | None, log: IO[bytes]) -> str:
+    """What could not be loaded, and why: the engine's exception does not say."""
     log.seek(0)
     text = log.read().decode(errors="replace")
     errors = re.findall(r"^[\d.]+ E +(?:\w+: )?(.+)$", text, re.MULTILINE)
-    return errors[0] if errors else text.strip().rpartition("\n")[2]
+    reason = errors[0] if errors else text.strip().rpartition("\n")[2]
+    if "load lora adapter" not in text:
+        return f"the engine cannot load {file}: {reason}"
+    return f"the engine cannot load the adapter {lora} on {file}: {reason}; {_ADAPTER_REMEDY}"
 
 
 def main() -> None:
     """Serve one model until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m rlm.clients.llamacpp", description=__doc__)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--lora")
     parser.add_argument("--n-ctx", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
@@ -384,6 +415,8 @@ def _serve(arguments: argparse.Namespace) -> Any:
 
     params = engine.CommonParams()
     params.model.path = arguments.model
+    if arguments.lora:
+        params.lora_adapters = [engine.CommonAdapterLoraInfo(arguments.lora, 0.0)]
     params.n_ctx, params.n_parallel, params.n_ubatch = arguments.n_ctx, 1, 256
     params.flash_attn_type = engine.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_type_k = params.cache_type_v = engine.ggml_type.GGML_TYPE_F32

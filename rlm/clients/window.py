@@ -39,6 +39,7 @@ _WINDOW: Final = (
 _KEPT_HEADS: Final = (4, 5)
 # Tokens that a chat template may add: one set around each message, one around the whole.
 _FRAME_OF_MESSAGE, _FRAME_OF_PROMPT = 16, 512
+_LONGEST_TOKEN: Final = 128  # bytes: 128 spaces, in the vocabularies of Qwen and Llama 3
 
 
 def overflow(text: str) -> PromptTooLong | None:
@@ -85,6 +86,21 @@ def most_tokens(messages: Sequence[Message]) -> int:
     """Tokens the text can take: one for every byte, and the template's frame."""
     text = sum(len(message.content.encode("utf-8", "replace")) for message in messages)
     return text + _FRAME_OF_MESSAGE * len(messages) + _FRAME_OF_PROMPT
+
+
+def refuse_hopeless(messages: Sequence[Message], window: int) -> None:
+    """Refuse what no tokenizer could fit: to count megabytes exactly takes seconds.
+
+    Raises:
+        PromptTooLong: the text of the messages takes more tokens than `window`, however it is cut.
+    """
+    size = sum(len(message.content.encode("utf-8", "replace")) for message in messages)
+    if size > window * _LONGEST_TOKEN:
+        raise PromptTooLong(
+            f"the prompt of {size} bytes takes at least {size // _LONGEST_TOKEN} tokens "
+            f"(a lower bound, not counted); the window is {window}",
+            window=window,
+        )
 
 
 def _first_number(patterns: Sequence[str], text: str) -> int | None:

@@ -93,3 +93,27 @@ def _write_tensors(writer: gguf.GGUFWriter, vocabulary: int, rng: np.random.Gene
         matrix(f"{block}.ffn_gate", FEED_FORWARD, WIDTH)
         matrix(f"{block}.ffn_up", FEED_FORWARD, WIDTH)
         matrix(f"{block}.ffn_down", WIDTH, FEED_FORWARD)
+
+
+def write_tiny_lora(path: Path, *, rank: int = 4, width: int = WIDTH, seed: int = 1) -> Path:
+    """Write a random LoRA adapter of the tiny model to `path`.
+
+    Args:
+        width: of the model it is for; another than `WIDTH` fits no tiny model.
+        seed: of the weights.
+    """
+    rng = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, "qwen3")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 2.0 * rank)
+    for layer in range(LAYERS):
+        name = f"blk.{layer}.attn_q.weight"
+        for end, shape in (("a", (rank, width)), ("b", (HEADS * HEAD, rank))):
+            values = rng.normal(0.0, 0.3, shape).astype(np.float32)
+            writer.add_tensor(f"{name}.lora_{end}", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -40,7 +40,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> Token
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = byte_level(models.BPE())
+    tokenizer.train_from_iterator((_DIGITS.sub(" ", text) for text in texts), trainer)
+    return _with_tokens(tokenizer, [token for group in groups for token in group])
+
+
+def byte_level(model: models.BPE) -> Tokenizer:
+    """A tokenizer of `model` with the split rule."""
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
@@ -48,8 +55,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> Token
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator((_DIGITS.sub(" ", text) for text in texts), trainer)
-    return _with_tokens(tokenizer, [token for group in groups for token in group])
+    return tokenizer
 
 
 _DIGITS = re.compile("[0-9]+")
