@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from rlm.errors import ClientError, RLMError
 from rlm.messages import Completion, Message, Options, Times, Usage
+from rlm.overflow import Cut
 from rlm.sandbox.base import CellResult, Final
 
-CallKind = Literal["root", "sub", "last", "vanilla"]
+CallKind = Literal["root", "sub", "last", "vanilla", "sample"]
 EndedBy = Literal["final", "text", "turns", "window", "calls", "tokens", "seconds", "answered"]
 
 
@@ -21,7 +22,8 @@ class Call:
 
     Attributes:
         kind: ``root`` (a turn), ``sub`` (from inside a cell), ``last`` (the closing request for an
-            answer) or ``vanilla``.
+            answer), ``vanilla``, or ``sample`` (pieces of a document, for the server's count of
+            their tokens; its answer is not used).
         turn: number of the root turn it belongs to, from 1; 0 for vanilla.
         messages: exactly what was sent.
         completion: what came back; ``None`` if the call failed or was refused.
@@ -83,11 +85,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """All calls in the order they were made, and the turns of the loop (none for vanilla)."""
+    """All calls in the order they were made, and the turns of the loop (none for vanilla).
+
+    `cut` says what the prompt of the last vanilla call leaves out of the document on purpose;
+    ``None`` if nothing.
+    """
 
     prompt_version: str
     calls: tuple[Call, ...] = ()
     turns: tuple[Turn, ...] = ()
+    cut: Cut | None = None
 
     @property
     def sub_calls(self) -> int:
@@ -154,6 +161,7 @@ class Trajectory:
             "messages": [asdict(m) for m in table],
             "calls": calls,
             "turns": [asdict(t) for t in self.turns],
+            "cut": asdict(self.cut) if self.cut else None,
         }
 
     @classmethod
@@ -164,6 +172,7 @@ class Trajectory:
             prompt_version=data["prompt_version"],
             calls=tuple(_call(row, table) for row in data["calls"]),
             turns=tuple(_turn(row) for row in data["turns"]),
+            cut=_cut(data["cut"]) if data.get("cut") else None,
         )
 
 
@@ -186,7 +195,7 @@ class Answer:
             the window, or a sub-call's prompt was cut silently. A root call that counts fewer
             tokens than the one before it did for a part of it lost messages. A root prompt refused
             for length counts when no last call could be made either; outputs that the loop dropped
-            by itself do not count.
+            by itself do not count, nor does what was cut on purpose (`Trajectory.cut`).
         fault: ``Type: message`` of the first sub-call that failed for a reason of the server's,
             else empty. The model was told and went on, but its answer is not all its own.
     """
@@ -243,6 +252,10 @@ def _completion(row: Mapping[str, Any]) -> Completion:
         fields[ids] = None if row[ids] is None else tuple(row[ids])
     fields["retries"] = tuple(row.get("retries", ()))
     return Completion(**fields)
+
+
+def _cut(row: Mapping[str, Any]) -> Cut:
+    return Cut(**{**row, "kept": tuple((start, end) for start, end in row["kept"])})
 
 
 def _turn(row: Mapping[str, Any]) -> Turn:

@@ -17,7 +17,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "messages", "limits", "prompts"),
     ("clients", "sandbox"),
-    ("trajectory", "policy", "blocks", "history", "subcalls", "loop", "vanilla", "controls"),
+    (
+        *("overflow", "fitting", "trajectory", "policy", "blocks", "history", "subcalls"),
+        *("loop", "vanilla", "controls"),
+    ),
     ("architectures",),
     ("bench",),
     ("bench.plugin", "bench.controller", "cli", "doctor"),

@@ -175,6 +175,7 @@ class Controller:
                 list(self.cells.values()),
                 spec=config.option.rlm_model,
                 window=config.option.rlm_num_ctx,
+                overflow=config.option.rlm_overflow,
                 width=terminal._tw.fullwidth,
                 color=terminal._tw.hasmarkup,
             )

@@ -112,6 +112,7 @@ class Bench:
             concurrency=given.rlm_concurrency,
             record=given.rlm_record,
             replay=given.rlm_replay,
+            overflow=given.rlm_overflow,
             file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
         )
 

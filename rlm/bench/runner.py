@@ -28,6 +28,7 @@ from rlm.errors import BudgetExceeded, CallTimeout, PromptTooLong, RecordError, 
 from rlm.limits import SandboxLimits
 from rlm.loop import Prompt
 from rlm.messages import Options
+from rlm.overflow import Evidence, Overflow
 from rlm.policy import Policy
 from rlm.sandbox import Sandbox, default_backend
 from rlm.trajectory import Answer, Trajectory
@@ -53,6 +54,7 @@ class Settings:
         sandbox: the backend in which a model's code runs.
         temperature: of every call; above 0 each cell has a sampler seed of its own.
         concurrency: sub-calls of one batch that run at once.
+        overflow: what becomes of a document that does not fit a prompt.
         environment: ``host``, ``versions`` and ``git`` of the record.
     """
 
@@ -65,6 +67,7 @@ class Settings:
     sandbox: str = field(default_factory=default_backend)
     temperature: float = 0.0
     concurrency: int = 1
+    overflow: Overflow = "refuse"
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -305,6 +308,7 @@ def _setup(
         options=options,
         max_iterations=MAX_ITERATIONS,
         concurrency=settings.concurrency,
+        overflow=settings.overflow,
     )
 
 
@@ -330,7 +334,14 @@ def _judge(record: Record, settings: Settings, item: Item, answer: Answer) -> Re
         prediction_chars=len(answer.answer),
         iterations=answer.iterations,
         ended_by=answer.ended_by,
+        cut=answer.trajectory.cut,
+        evidence=evidence(item, answer.trajectory),
     )
+
+
+def evidence(item: Item, done: Trajectory) -> Evidence:
+    """Whether a document that was cut on purpose still held the evidence; empty if it was not."""
+    return done.cut.evidence((span.start, span.end) for span in item.spans) if done.cut else ""
 
 
 def _broken_off(record: Record, settings: Settings, error: Exception, wall: float) -> Record:
@@ -403,8 +414,8 @@ def key_of(record: Record, item: Item, doc: Doc, model: Model) -> str:
 def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
     """What bounds a cell; the sandbox's backend too where code runs, whose errors differ.
 
-    Calls at once stand here, and so in the key, only where they can change an answer: see
-    `rlm.clients.in_turn`.
+    Calls at once stand here, and so in the key, only where they can change an answer (see
+    `rlm.clients.in_turn`), and what becomes of a document that does not fit only where it is cut.
     """
     way = architectures.get(architecture)
     limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
@@ -413,6 +424,8 @@ def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
         limits["backend"] = settings.sandbox
     if "sub" in way.calls and settings.concurrency > 1 and not in_turn(settings.spec):
         limits["concurrency"] = settings.concurrency
+    if way.overflows and settings.overflow != "refuse":
+        limits["overflow"] = f"{settings.overflow}@{prompts.OVERFLOW}"
     return limits
 
 

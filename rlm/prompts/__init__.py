@@ -2,8 +2,9 @@
 
 The embedded model was trained on these exact bytes, so version 1 never changes: a new wording is a
 new folder beside ``v1`` and comes with a retrained model (see `version_sha256`, which the model
-card repeats and a test compares). Texts of the controls alone (see `rlm.architectures`) stand in a
-folder of their own, with a version of their own.
+card repeats and a test compares). Texts of the controls alone (see `rlm.architectures`), and of
+documents cut on purpose (see `rlm.overflow`), stand in folders of their own, with versions of their
+own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Final, Literal
 VERSION: Final = "v1"
 CONTROLS: Final = "controls1"
 """Version of what is only seen in the controls; part of the key of their cells."""
+OVERFLOW: Final = "overflow1"
+"""Version of what stands for text that was cut out on purpose; part of the key of such cells."""
 
 System = Literal["full", "compact", "vanilla", "repl_full", "repl_compact"]
 
@@ -60,9 +63,11 @@ def version_sha256(version: str = VERSION) -> str:
 
 @cache
 def _messages() -> dict[str, dict[str, str]]:
-    """The tables of both folders; no name stands in both."""
-    frozen, controls = (tomllib.loads(_read(v, "messages.toml")) for v in (VERSION, CONTROLS))
-    return frozen | controls
+    """The tables of all folders; no name stands in two."""
+    found: dict[str, dict[str, str]] = {}
+    for version in (VERSION, CONTROLS, OVERFLOW):
+        found |= tomllib.loads(_read(version, "messages.toml"))
+    return found
 
 
 def _read(version: str, name: str) -> str:
