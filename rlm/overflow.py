@@ -124,16 +124,16 @@ def most_that_fit(size: int, limit: int, count: Callable[[int], int]) -> tuple[i
 
 
 def _back(text: str, at: int) -> int:
-    """The end of the last whole word of ``text[:at]``, else `at`."""
+    """The end of the last whole word of ``text[:at]``, else `at`; the text begins with a gap."""
     if at == 0 or text[at].isspace():
         return at
-    near = (i for i in range(at, max(at - REACH, 0), -1) if text[i - 1].isspace())
-    return next(near, at)
+    near = range(at, max(at - REACH, -1), -1)
+    return next((i for i in near if i == 0 or text[i - 1].isspace()), at)
 
 
 def _forward(text: str, at: int) -> int:
-    """The start of the first whole word of ``text[at:]``, else `at`."""
+    """The start of the first whole word of ``text[at:]``, else `at`; the text ends with a gap."""
     if at == len(text) or text[at - 1].isspace():
         return at
-    near = (i for i in range(at, min(at + REACH, len(text))) if text[i].isspace())
-    return next(near, at)
+    near = range(at, min(at + REACH, len(text) + 1))
+    return next((i for i in near if i == len(text) or text[i].isspace()), at)

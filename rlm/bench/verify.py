@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rlm import controls, overflow
+from rlm import controls, overflow, prompts
 from rlm.bench import records, runner, tasks
 from rlm.bench.grid import MAX_LENGTH, Cell, label
 from rlm.bench.records import RESULTS, TRACES, Record, Verdict
@@ -412,11 +412,13 @@ def _cut_on_purpose(record: Record, source: _Source) -> Iterator[str]:
     asked = str(record.limits.get("overflow", "refuse")).partition("@")[0]
     if done.cut is not None and done.cut.method != asked:
         yield f"cut: {done.cut.method}, but the limits of the row say {asked}"
-    calls = [call for call in done.calls if call.kind == "vanilla"]
-    sent = calls[-1].messages if calls else ()
-    document = source.item.document
+    document, question = source.item.document, source.item.question
+    is_same = record.doc and record.doc.sha256 == hashlib.sha256(document.encode()).hexdigest()
+    if not is_same or done.prompt_version != prompts.VERSION:
+        return  # another document is told already, and another version's prompt cannot be made
     kept = done.cut.kept if done.cut else ((0, len(document)),)
-    if sent and sent != vanilla_prompt(overflow.shown(document, kept), source.item.question):
+    sent = [call.messages for call in done.calls if call.kind == "vanilla"]
+    if sent and sent[-1] != vanilla_prompt(overflow.shown(document, kept), question):
         yield "prompt: the trajectory's is not what document and cut make"
 
 
