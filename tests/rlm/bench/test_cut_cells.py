@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -31,7 +33,9 @@ from rlm.sandbox import open_sandbox
 from tests.rlm.bench.plugin_session import BOTH, Session
 from tests.rlm.bench.test_pairs import cells as signed
 
-LONG = Cell("niah", 8192, 50, 0, "vanilla")
+LONG = Cell("niah", 2048, 50, 0, "vanilla")
+SHORT = replace(LONG, length=512)
+WINDOW = 1024
 ENVIRONMENT = runner.environment()
 HEAD = Cut("head", ((0, 400),), 4096, "server", 3968, 3968)
 CUT = {"verdict": "wrong", "cut": HEAD, "evidence": "lost"}
@@ -61,57 +65,67 @@ def test_the_text_that_stands_for_what_is_missing_is_in_the_key() -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with closing(connect("embedded")) as opened:
+    with closing(connect("embedded", num_ctx=WINDOW)) as opened:
         yield opened
 
 
-@pytest.fixture
-def run(tmp_path: Path, client: Client) -> Path:
-    """A run of cells that were cut, and one that fits, on the embedded model."""
-    path = tmp_path / "run"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
+    """A run of cells that were cut, and of one that fits, on the embedded model."""
+    path = tmp_path_factory.mktemp("made") / "run"
     store = Store(path)
     store.begin({"run": "run"})
     for method in ("head", "middle", "tail"):
-        settings = Settings(run=path, environment=ENVIRONMENT, overflow=method)
-        for cell in (LONG, replace(LONG, depth=10), replace(LONG, length=1024)):
+        settings = Settings(
+            run=path, environment=ENVIRONMENT, overflow=method, num_ctx=WINDOW, sandbox="process"
+        )
+        for cell in (LONG, replace(LONG, depth=10), SHORT):
             store.append(measure(cell, settings, client))
     store.close()
     return path
 
 
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """The same, to be tampered with."""
+    return shutil.copytree(made, tmp_path / "run")
+
+
 def measure(cell: Cell, settings: Settings, client: Client) -> Record:
-    with closing(open_sandbox()) as sandbox:
+    with closing(open_sandbox("process")) as sandbox:
         done = runner.measure(cell, settings, client=lambda: client, sandbox=lambda: sandbox)
     assert done.record is not None
     return done.record
 
 
-def test_a_record_says_what_was_read_and_whether_it_held_the_needle(run: Path) -> None:
-    found = records.load(run)
+def test_a_record_says_what_was_read_and_whether_it_held_the_needle(made: Path) -> None:
+    found = records.load(made)
     told = [(r.length, r.depth, r.cut.method if r.cut else "", r.evidence) for r in found]
     assert told == [
-        (8192, 50, "head", "lost"),
-        (8192, 10, "head", "kept"),
-        (1024, 50, "", ""),
-        (8192, 50, "middle", "lost"),
-        (8192, 10, "middle", "kept"),
-        (1024, 50, "", ""),
-        (8192, 50, "tail", "lost"),
-        (8192, 10, "tail", "lost"),
-        (1024, 50, "", ""),
+        (2048, 50, "head", "lost"),
+        (2048, 10, "head", "kept"),
+        (512, 50, "", ""),
+        (2048, 50, "middle", "lost"),
+        (2048, 10, "middle", "kept"),
+        (512, 50, "", ""),
+        (2048, 50, "tail", "lost"),
+        (2048, 10, "tail", "lost"),
+        (512, 50, "", ""),
     ]
     for record in found:
         assert record.verdict in ("correct", "wrong")
-        assert record.is_valid is (record.length == 1024)
+        assert record.is_valid is (record.length == 512)
         if record.cut:
             assert record.cut.counted == "server"
-            assert record.usage.prompt_tokens == record.cut.tokens <= record.cut.limit == 3968
+            assert (
+                record.usage.prompt_tokens == record.cut.tokens <= record.cut.limit == WINDOW - 128
+            )
         if record.evidence == "lost":
             assert record.verdict == "wrong"
 
 
-def test_a_run_with_cuts_verifies(run: Path) -> None:
-    report = verify(run)
+def test_a_run_with_cuts_verifies(made: Path) -> None:
+    report = verify(made)
     assert (report.mismatches, report.notes, report.rows) == ((), (), 9)
 
 
@@ -152,7 +166,7 @@ def test_a_prompt_that_is_not_what_the_cut_makes_is_found(run: Path) -> None:
     for each in (trace, rows[1]):
         each["cut"]["kept"] = [[0, 500]]
     path.write_text(json.dumps(trace))
-    rows[1]["trace"]["sha256"] = records.hashlib.sha256(path.read_bytes()).hexdigest()
+    rows[1]["trace"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (run / RESULTS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = [mismatch.text for mismatch in verify(run).mismatches]
     assert found == ["prompt: the trajectory's is not what document and cut make"]
@@ -249,7 +263,10 @@ def test_a_plan_counts_what_a_cut_prompt_takes() -> None:
     assert (tokens(), tokens(overflow="head")) == ("0", "4,096")
 
 
-CELLS = ("--rlm-lengths=1k,8k", "--rlm-depths=10", "--rlm-samples=1", "--rlm-arch=vanilla,grep")
+CELLS = (
+    *("--rlm-lengths=512,2k", "--rlm-depths=10", "--rlm-samples=1", "--rlm-arch=vanilla,grep"),
+    f"--rlm-num-ctx={WINDOW}",
+)
 
 
 @BOTH
@@ -260,23 +277,21 @@ def test_a_session_cuts_and_continues_and_replays(session: Session, workers: tup
     result.stdout.fnmatch_lines(
         [
             "documents that do not fit vanilla's prompt: their head alone is kept",
-            "niah * 8k * vanilla * 1 cut",
+            "niah*2k*vanilla*1 cut",
             "cut: answers to a part of the document*",
+            "*3 correct, 1 correct (cut) in *",
         ]
     )
     first = session.load("a")
-    assert [first[name].cut is None for name in ("1024-vanilla", "8192-vanilla")] == [True, False]
-    assert "overflow" not in first["8192-grep"].limits
+    assert [first[name].cut is None for name in ("512-vanilla", "2048-vanilla")] == [True, False]
+    assert "overflow" not in first["2048-grep"].limits
     again = session.run(*CELLS, *model, "--rlm-run=a", *workers)
-    again.stdout.fnmatch_lines(["run: */a: 4 done, 0 to do"])
+    again.stdout.fnmatch_lines(["run: */a: 4 done, 0 to do", "*3 correct, 1 correct (cut) in *"])
     played = session.run(*CELLS, *model, "--rlm-run=b", "--rlm-replay=tape", *workers)
     assert played.ret == 0
     for name, record in session.load("b").items():
-        assert (record.key, record.verdict, record.cut) == (
-            first[name].key,
-            first[name].verdict,
-            first[name].cut,
-        )
+        held = first[name]
+        assert (record.key, record.verdict, record.cut) == (held.key, held.verdict, held.cut)
 
 
 def test_an_unknown_way_names_those_there_are(session: Session) -> None:
@@ -287,9 +302,8 @@ def test_an_unknown_way_names_those_there_are(session: Session) -> None:
 
 def test_a_document_that_is_refused_costs_no_call(session: Session) -> None:
     """The default: what surely does not fit is truncated without asking the server."""
-    result = session.run(
-        "--rlm-lengths=32k", "--rlm-samples=1", "--rlm-arch=vanilla", "--rlm-run=a"
-    )
+    one = ("--rlm-lengths=32k", "--rlm-depths=50", "--rlm-samples=1", "--rlm-arch=vanilla")
+    result = session.run(*one, "--rlm-run=a")
     assert result.ret == 0
     record = session.load("a")["32768-vanilla"]
     assert (record.verdict, record.cut, record.usage.calls) == ("truncated", None, 0)
