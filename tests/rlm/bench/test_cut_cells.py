@@ -32,6 +32,7 @@ from rlm.overflow import Cut
 from rlm.sandbox import open_sandbox
 from tests.rlm.bench.plugin_session import BOTH, Session
 from tests.rlm.bench.test_pairs import cells as signed
+from tests.servers.reader import ReaderServer
 
 LONG = Cell("niah", 2048, 50, 0, "vanilla")
 SHORT = replace(LONG, length=512)
@@ -257,10 +258,10 @@ def test_a_comparison_of_runs_says_which_was_cut() -> None:
 
 def test_a_plan_counts_what_a_cut_prompt_takes() -> None:
     def tokens(**more: Any) -> str:
-        text = plan([LONG], spec="embedded", window=None, width=99, color=False, **more)
+        text = plan([LONG], spec="embedded", window=WINDOW, width=99, color=False, **more)
         return text.splitlines()[1].split()[4]
 
-    assert (tokens(), tokens(overflow="head")) == ("0", "4,096")
+    assert (tokens(), tokens(overflow="head")) == ("0", "1,024")
 
 
 CELLS = (
@@ -300,10 +301,13 @@ def test_an_unknown_way_names_those_there_are(session: Session) -> None:
     result.stderr.fnmatch_lines(["*invalid choice: 'start'*refuse*head*middle*tail*"])
 
 
-def test_a_document_that_is_refused_costs_no_call(session: Session) -> None:
+def test_a_document_that_is_refused_costs_no_call(server: ReaderServer, tmp_path: Path) -> None:
     """The default: what surely does not fit is truncated without asking the server."""
-    one = ("--rlm-lengths=32k", "--rlm-depths=50", "--rlm-samples=1", "--rlm-arch=vanilla")
-    result = session.run(*one, "--rlm-run=a")
-    assert result.ret == 0
-    record = session.load("a")["32768-vanilla"]
-    assert (record.verdict, record.cut, record.usage.calls) == ("truncated", None, 0)
+    settings = Settings(run=tmp_path / "run", spec=server.spec)
+    with closing(connect(server.spec)) as opened:
+        record = measure(replace(LONG, length=32_768), settings, opened)
+    assert (record.verdict, record.error, record.cut) == ("truncated", None, None)
+    assert server.bodies("/v1/chat/completions") == []
+    assert record.trace is not None
+    kept = json.loads((settings.run / record.trace.path).read_bytes())
+    assert "not sent" in kept["calls"][0]["error"]
