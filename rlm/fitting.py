@@ -96,6 +96,7 @@ class Fitting:
         self._caller, self._document, self._render = caller, document, render
         self._method: Keep = method
         self._asks_server, self._scale, self._chars_per_token = True, 1.0, 0.0
+        self._limit = 0
         self.cut: Cut | None = None
 
     def answer(self) -> Completion:
@@ -108,7 +109,11 @@ class Fitting:
         """
         known = window = self._caller.client.info().window
         for left in reversed(range(TRIES)):
-            messages = self._fit(window)
+            try:
+                messages = self._fit(window)
+            except PromptTooLong as error:
+                told = PromptTooLong(str(error), window=window)
+                raise self._caller.refuse(self._render(self._document), told) from None
             try:
                 return self._caller.ask(messages)
             except PromptTooLong as error:
@@ -120,25 +125,30 @@ class Fitting:
         raise AssertionError("the last try ends the loop")
 
     def _fit(self, window: int | None) -> tuple[Message, ...]:
-        """The prompt; `cut` says what it leaves out."""
+        """The prompt; `cut` says what it leaves out.
+
+        Raises:
+            PromptTooLong: it does not fit without the document, or the call that calibrates does
+                not.
+        """
         whole = self._render(self._document)
-        limit = (window or 0) - self._caller.options.max_tokens
+        self._limit = limit = (window or 0) - self._caller.options.max_tokens
         self.cut = None
         if window is None or (self._scale == 1.0 and most_tokens(whole) <= limit):
             return whole
 
         def count(most: int) -> int:
-            return self._tokens(self._prompt(self._kept(most)), limit)
+            return self._tokens(self._prompt(self._kept(most)))
 
         found = most_that_fit(len(self._document), limit, count)
         if found is None:
-            raise self._caller.refuse(whole, self._too_long(limit, window))
+            raise self._too_long(window)
         most, tokens = found
         if most < len(self._document):
-            self.cut = self._described(self._kept(most), tokens, limit)
+            self.cut = self._described(self._kept(most), tokens)
         return self._prompt(self._kept(most))
 
-    def _described(self, kept: Spans, tokens: int, limit: int) -> Cut:
+    def _described(self, kept: Spans, tokens: int) -> Cut:
         is_exact = self._asks_server and self._scale == 1.0
         return Cut(
             method=self._method,
@@ -146,7 +156,7 @@ class Fitting:
             chars=len(self._document),
             counted="server" if is_exact else "estimate",
             tokens=tokens,
-            limit=limit,
+            limit=self._limit,
             chars_per_token=None if is_exact else round(self._chars_per_token, 3),
         )
 
@@ -156,7 +166,7 @@ class Fitting:
     def _prompt(self, kept: Spans) -> tuple[Message, ...]:
         return self._render(shown(self._document, kept))
 
-    def _tokens(self, messages: Sequence[Message], limit: int) -> int:
+    def _tokens(self, messages: Sequence[Message]) -> int:
         """By the server's count if it has one, else by an estimate; more after a refusal."""
         client = self._caller.client
         counted = None
@@ -164,13 +174,13 @@ class Fitting:
             counted = client.count(messages)
         if counted is None:
             self._asks_server = False
-            self._chars_per_token = self._chars_per_token or self._calibrate(limit)
+            self._chars_per_token = self._chars_per_token or self._calibrate()
             counted = math.ceil(_chars(messages) * MARGIN / self._chars_per_token)
         return math.ceil(counted * self._scale)
 
-    def _calibrate(self, limit: int) -> float:
+    def _calibrate(self) -> float:
         """Characters of a token in this text, question and frame included."""
-        text, piece = self._document, min(SAMPLE_CHARS, limit) // 3
+        text, piece = self._document, min(SAMPLE_CHARS, self._limit) // 3
         middle = len(text) // 2
         pieces = (text[:piece], text[middle : middle + piece], text[len(text) - piece :])
         messages = self._render(" ".join(pieces))
@@ -179,14 +189,13 @@ class Fitting:
 
     def _learn(self, messages: Sequence[Message], error: PromptTooLong) -> None:
         """Count more than before: what a refusal tells of its prompt, else a quarter more."""
-        counted, told = self._tokens(messages, 0), error.prompt_tokens or 0
+        counted, told = self._tokens(messages), error.prompt_tokens or 0
         self._scale *= MARGIN * told / counted if told > counted else SHORTER
 
-    def _too_long(self, limit: int, window: int) -> PromptTooLong:
+    def _too_long(self, window: int) -> PromptTooLong:
         return PromptTooLong(
-            f"even without the text the prompt takes more than the {limit} tokens that the window "
-            f"of {window} leaves beside the {self._caller.options.max_tokens} of the answer",
-            window=window,
+            f"even without the text the prompt takes more than the {self._limit} tokens that the "
+            f"window of {window} leaves beside the {self._caller.options.max_tokens} of the answer"
         )
 
 

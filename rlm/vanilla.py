@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 from rlm import prompts
@@ -11,7 +12,7 @@ from rlm.clients.window import least_tokens
 from rlm.errors import ClientError, PromptTooLong
 from rlm.fitting import Caller, Fitting
 from rlm.messages import Completion, Message, Options
-from rlm.overflow import Cut, Overflow
+from rlm.overflow import Overflow
 from rlm.prompts import say
 from rlm.trajectory import Answer, Trajectory, cut_by_window
 
@@ -45,14 +46,18 @@ class Vanilla:
                 what was sent.
         """
         started, caller = time.monotonic(), Caller(self.client, self.options)
-        done, cut = None, None
+        fitting = None
+        if self.overflow != "refuse":
+            render = partial(vanilla_prompt, query=query)
+            fitting = Fitting(caller, context, render, self.overflow)
+        done = None
         try:
-            done, cut = self._ask(caller, context, query)
+            done = fitting.answer() if fitting else self._whole(caller, context, query)
         except ClientError as error:
             if not isinstance(error, PromptTooLong):
-                error.trajectory = Trajectory(prompts.VERSION, tuple(caller.calls))
+                error.trajectory = _trajectory(caller, fitting)
                 raise
-        trajectory = Trajectory(prompts.VERSION, tuple(caller.calls), cut=cut)
+        trajectory = _trajectory(caller, fitting)
         return Answer(
             answer=done.text.strip() if done else "",
             iterations=1,
@@ -65,14 +70,9 @@ class Vanilla:
             truncated=done is None or trajectory.truncated or cut_by_window(done, self.options),
         )
 
-    def _ask(self, caller: Caller, context: str, query: str) -> tuple[Completion, Cut | None]:
-        def prompt(text: str) -> tuple[Message, ...]:
-            return vanilla_prompt(text, query)
-
-        if self.overflow != "refuse":
-            fitting = Fitting(caller, context, prompt, self.overflow)
-            return fitting.answer(), fitting.cut
-        messages = prompt(context)
+    def _whole(self, caller: Caller, context: str, query: str) -> Completion:
+        """The one call, unless it is known beforehand that it cannot fit."""
+        messages = vanilla_prompt(context, query)
         window, least = self.client.info().window, least_tokens(messages)
         if window is not None and least >= window:
             told = (
@@ -80,7 +80,11 @@ class Vanilla:
                 f"the window is {window}"
             )
             raise caller.refuse(messages, PromptTooLong(told, window=window))
-        return caller.ask(messages), None
+        return caller.ask(messages)
+
+
+def _trajectory(caller: Caller, fitting: Fitting | None) -> Trajectory:
+    return Trajectory(prompts.VERSION, tuple(caller.calls), cut=fitting.cut if fitting else None)
 
 
 def vanilla_prompt(text: str, query: str) -> tuple[Message, ...]:

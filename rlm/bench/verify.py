@@ -402,6 +402,8 @@ def _cut_on_purpose(record: Record, source: _Source) -> Iterator[str]:
         if record.cut is not None:
             yield "cut: the row speaks of one, but there is no trajectory with the prompt"
         return
+    if record.scores is None:
+        return  # a failed call broke it off
     if record.cut != done.cut:
         yield f"cut: {_differs(record.cut, done.cut)} in the trajectory"
     held = runner.evidence(source.item, done)

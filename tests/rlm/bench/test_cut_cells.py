@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,10 +28,13 @@ from rlm.bench.runner import Settings
 from rlm.bench.verify import verify
 from rlm.clients import connect
 from rlm.clients.base import Client, ModelInfo
-from rlm.overflow import Cut
+from rlm.errors import PromptTooLong
+from rlm.messages import Message
+from rlm.overflow import Cut, Overflow
 from rlm.sandbox import open_sandbox
 from tests.rlm.bench.plugin_session import BOTH, Session
 from tests.rlm.bench.test_pairs import cells as signed
+from tests.rlm.scripted import Reply, Scripted
 from tests.servers.reader import ReaderServer
 
 LONG = Cell("niah", 2048, 50, 0, "vanilla")
@@ -128,6 +131,27 @@ def test_a_record_says_what_was_read_and_whether_it_held_the_needle(made: Path) 
 def test_a_run_with_cuts_verifies(made: Path) -> None:
     report = verify(made)
     assert (report.mismatches, report.notes, report.rows) == ((), (), 9)
+
+
+@pytest.mark.parametrize("refused", ["", "[...]"], ids=["sample too", "cut"])
+@pytest.mark.parametrize("overflow", ["refuse", "head"])
+def test_cells_that_were_refused_all_the_same_verify(
+    tmp_path: Path, refused: str, overflow: Overflow
+) -> None:
+    """A call that was not made, a call that calibrates, or three that were refused."""
+
+    def script(messages: Sequence[Message]) -> Reply:
+        text = messages[-1].content
+        return PromptTooLong("no") if refused in text or len(text) > 8000 else "sampled"
+
+    settings = Settings(run=tmp_path, environment=ENVIRONMENT, overflow=overflow)
+    record = measure(LONG, settings, Scripted(script, window=1500))
+    assert (record.verdict, record.is_valid, record.error) == ("truncated", False, None)
+    assert (record.cut is not None) is (overflow == "head" and bool(refused))
+    store = Store(tmp_path)
+    store.append(record)
+    store.close()
+    assert verify(tmp_path).mismatches == ()
 
 
 def without_cut(row: dict[str, Any]) -> None:
