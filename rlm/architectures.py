@@ -20,6 +20,7 @@ from rlm.errors import UsageError
 from rlm.limits import Budget, SandboxLimits
 from rlm.loop import RLM, ROOT_OPTIONS, SUB_OPTIONS, Prompt, prompt_name
 from rlm.messages import Options, Usage
+from rlm.overflow import Overflow
 from rlm.prompts import say
 from rlm.sandbox import Sandbox
 from rlm.trajectory import Answer, CallKind, Trajectory, Turn
@@ -77,6 +78,8 @@ class Setup:
         max_iterations: root turns before the last call.
         concurrency: sub-calls of one batch that run at once.
         max_depth: levels of loops; see `rlm.RLM`.
+        overflow: what becomes of a document that does not fit; see `rlm.Vanilla`. Only an
+            architecture that `Architecture.overflows` obeys it.
         on_turn: called after each root turn.
     """
 
@@ -90,6 +93,7 @@ class Setup:
     max_iterations: int = 20
     concurrency: int = 1
     max_depth: int = 1
+    overflow: Overflow = "refuse"
     on_turn: Callable[[Turn], None] | None = None
 
 
@@ -108,6 +112,8 @@ class Architecture:
         limits: what else decides its answers; part of a cell's key.
         reads: about how many characters of the document stand in its prompt, to predict its cost;
             ``None`` is all of it. Nobody asks where code runs, which reads piece by piece.
+        overflows: whether it obeys `Setup.overflow`, which is then part of a cell's key. Those that
+            choose by themselves what they show do not.
     """
 
     name: str
@@ -118,6 +124,7 @@ class Architecture:
     runs_code: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
     reads: int | None = None
+    overflows: bool = False
 
 
 def register(architecture: Architecture) -> None:
@@ -151,13 +158,14 @@ def names() -> tuple[str, ...]:
 
 
 def _vanilla(item: Item, setup: Setup) -> Answer:
-    return _read(item.document, item, setup)
+    return _read(item.document, item, setup, setup.overflow)
 
 
-def _read(text: str, item: Item, setup: Setup) -> Answer:
+def _read(text: str, item: Item, setup: Setup, overflow: Overflow = "refuse") -> Answer:
     """One call, with `text` in the place of the document."""
     options = replace(setup.options or VANILLA_OPTIONS, seconds=setup.seconds)
-    return Vanilla(setup.client, options=options).completion(text, item.question)
+    reader = Vanilla(setup.client, options=options, overflow=overflow)
+    return reader.completion(text, item.question)
 
 
 def _loop(item: Item, setup: Setup, *, recursive: bool) -> Answer:
@@ -233,6 +241,7 @@ for _architecture in (
         _vanilla,
         calls={"vanilla": VANILLA_OPTIONS},
         prompt=_fixed("vanilla"),
+        overflows=True,
     ),
     Architecture(
         "rlm",

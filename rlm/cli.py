@@ -169,6 +169,13 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--record", metavar="DIR", help="keep every call of the model in this folder")
     add("--replay", metavar="DIR", help="answer from such a folder, without the model")
     add("--vanilla", action="store_true", help="put the whole text into one prompt instead")
+    add(
+        "--overflow",
+        choices=("refuse", "head", "middle", "tail"),
+        default="refuse",
+        help="with --vanilla, a text that does not fit: refuse it (default), or cut it on purpose; "
+        "head keeps the head, tail the tail, middle cuts out the middle and keeps both ends",
+    )
     add("--verbose", action="store_true", help="show each turn's code and what it printed")
     add("--trace", action="store_true", help="show at the end each loop and those it opened")
     add("--json", action="store_true", help="print the answer with everything that led to it")
@@ -193,10 +200,16 @@ def _ask(args: argparse.Namespace) -> int:
         raise UsageError(f"{_name(args.file)} is empty; give a file with text")
     if not args.question.strip():
         raise UsageError('the question is empty; put it in quotes: rlm ask FILE "Who …?"')
+    if args.overflow != "refuse" and not args.vanilla:
+        raise UsageError(
+            f"--overflow {args.overflow} cuts a text that stands in the prompt: add --vanilla, or "
+            "leave it out, since the loop reads a text of any length"
+        )
     client = connect(args.model, record=args.record, replay=args.replay)
     try:
         if args.vanilla:
-            answer = Vanilla(client).completion(document, args.question)
+            reader = Vanilla(client, overflow=args.overflow)
+            answer = reader.completion(document, args.question)
         else:
             loop = RLM(
                 client,
@@ -249,7 +262,7 @@ def _why_not(answer: Answer, args: argparse.Namespace) -> str:
     """Why there is no answer, and what to do about it."""
     if not answer.truncated:
         return "no answer was found; try --verbose to see why, or another model"
-    hint = "leave out --vanilla, or " if args.vanilla else ""
+    hint = "leave out --vanilla, cut it with --overflow, or " if args.vanilla else ""
     return (
         f"{_name(args.file)} with the question does not fit the model's window; "
         f"{hint}choose a model with a larger one"
@@ -308,6 +321,9 @@ def _summary(answer: Answer) -> str:
         f"{answer.wall:.1f} s",
         f"ended by {answer.ended_by}",
     ]
+    if cut := answer.trajectory.cut:
+        shown = " and ".join(f"{start:,} to {end:,}" for start, end in cut.kept)
+        parts.append(f"cut on purpose: only characters {shown} of {cut.chars:,} were read")
     if answer.truncated:
         parts.append("the window cut off a prompt or a reply")
     return ", ".join(parts)

@@ -74,7 +74,16 @@ class PromptTooLong(ClientError):
 
 
 class ProtocolError(ClientError):
-    """The server's answer is not an answer."""
+    """The server's answer is not an answer.
+
+    Args:
+        message: what it is instead.
+        status: its HTTP status, where that is what is wrong with it.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class CallTimeout(ClientError):

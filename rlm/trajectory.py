@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from rlm.errors import ClientError, RLMError
 from rlm.messages import Completion, Message, Options, Times, Usage
+from rlm.overflow import Cut
 from rlm.sandbox.base import CellResult, Final
 
-CallKind = Literal["root", "sub", "last", "vanilla"]
+CallKind = Literal["root", "sub", "last", "vanilla", "sample"]
 EndedBy = Literal["final", "text", "turns", "window", "calls", "tokens", "seconds", "answered"]
 
 
@@ -23,7 +24,8 @@ class Call:
 
     Attributes:
         kind: ``root`` (a turn), ``sub`` (from inside a cell), ``last`` (the closing request for an
-            answer) or ``vanilla``.
+            answer), ``vanilla``, or ``sample`` (pieces of a document, for the server's count of
+            their tokens; its answer is not used).
         turn: number of the root turn it belongs to, from 1; 0 for vanilla.
         messages: exactly what was sent.
         completion: what came back; ``None`` if the call failed or was refused.
@@ -138,12 +140,15 @@ class Trajectory:
         calls: the calls of this loop, in the order they were made.
         turns: of this loop; none for vanilla.
         children: the loops that its cells opened, in this order.
+        cut: what the prompt of the last vanilla call leaves out of the document on purpose;
+            ``None`` if nothing.
     """
 
     prompt_version: str
     calls: tuple[Call, ...] = ()
     turns: tuple[Turn, ...] = ()
     children: tuple[ChildRun, ...] = ()
+    cut: Cut | None = None
 
     def runs(self, depth: int = 1) -> Iterator[tuple[int, Trajectory]]:
         """The loop itself and all below it, each before its children, with their depths."""
@@ -256,6 +261,7 @@ class Trajectory:
             "calls": calls,
             "turns": [asdict(t) for t in self.turns],
             "children": [_child_row(child) for child in self.children],
+            "cut": asdict(self.cut) if self.cut else None,
         }
 
     @classmethod
@@ -267,6 +273,7 @@ class Trajectory:
             calls=tuple(_call(row, table) for row in data["calls"]),
             turns=tuple(_turn(row) for row in data["turns"]),
             children=tuple(_child(row) for row in data.get("children", ())),
+            cut=_cut(data["cut"]) if data.get("cut") else None,
         )
 
 
@@ -289,8 +296,8 @@ class Answer:
             the window, or a sub-call's prompt was cut silently. A root call that counts fewer
             tokens than the one before it did for a part of it lost messages. A root prompt refused
             for length counts when no last call could be made either; outputs that the loop dropped
-            by itself do not count. All this holds for the loops below it, too, whose answer it was
-            given.
+            by itself do not count, nor does what was cut on purpose (`Trajectory.cut`). All this
+            holds for the loops below it, too, whose answer it was given.
         fault: ``Type: message`` of the first sub-call, or call of a loop below this one, that
             failed for a reason of the server's, else empty. The model was told and went on, but its
             answer is not all its own.
@@ -356,6 +363,10 @@ def _completion(row: Mapping[str, Any]) -> Completion:
         fields[ids] = None if row[ids] is None else tuple(row[ids])
     fields["retries"] = tuple(row.get("retries", ()))
     return Completion(**fields)
+
+
+def _cut(row: Mapping[str, Any]) -> Cut:
+    return Cut(**{**row, "kept": tuple((start, end) for start, end in row["kept"])})
 
 
 def _turn(row: Mapping[str, Any]) -> Turn:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 from rlm import prompts
 from rlm.clients.base import Client
+from rlm.clients.window import least_tokens
 from rlm.errors import ClientError, PromptTooLong
-from rlm.messages import Message, Options
+from rlm.fitting import Caller, Fitting
+from rlm.messages import Completion, Message, Options
+from rlm.overflow import Overflow
 from rlm.prompts import say
-from rlm.trajectory import Answer, Call, Trajectory, cut_by_window
+from rlm.trajectory import Answer, Trajectory, cut_by_window
 
 VANILLA_OPTIONS: Final = Options(max_tokens=128)
 
@@ -21,31 +25,39 @@ class Vanilla:
     Args:
         client: the model.
         options: sampling of the call.
+        overflow: what becomes of a document that does not fit the window with the question and the
+            room for the answer. ``refuse``: the answer is empty, and truncated. ``head`` and
+            ``tail`` keep that end and cut the other off; ``middle`` keeps both ends and cuts out
+            what is between them. The trajectory's `cut` says what was left out.
     """
 
-    def __init__(self, client: Client, *, options: Options | None = None) -> None:
+    def __init__(
+        self, client: Client, *, options: Options | None = None, overflow: Overflow = "refuse"
+    ) -> None:
         self.client = client
         self.options = options or VANILLA_OPTIONS
+        self.overflow: Overflow = overflow
 
     def completion(self, context: str, query: str) -> Answer:
         """Answer `query` about `context`; refused for length, the answer is empty and truncated.
 
         Raises:
-            ClientError: the call failed for another reason than its length; its `trajectory` says
+            ClientError: a call failed for another reason than its length; its `trajectory` says
                 what was sent.
         """
-        started = time.monotonic()
-        user = say("vanilla", "user", document=context, question=query)
-        messages = (Message("system", prompts.system("vanilla")), Message("user", user))
+        started, caller = time.monotonic(), Caller(self.client, self.options)
+        fitting = None
+        if self.overflow != "refuse":
+            render = partial(vanilla_prompt, query=query)
+            fitting = Fitting(caller, context, render, self.overflow)
         done = None
         try:
-            done = self.client.chat(messages, options=self.options)
-            trajectory = _one_call(Call.answered("vanilla", 0, messages, done))
+            done = fitting.answer() if fitting else self._whole(caller, context, query)
         except ClientError as error:
-            trajectory = _one_call(Call.failed("vanilla", 0, messages, error))
             if not isinstance(error, PromptTooLong):
-                error.trajectory = trajectory
+                error.trajectory = _trajectory(caller, fitting)
                 raise
+        trajectory = _trajectory(caller, fitting)
         return Answer(
             answer=done.text.strip() if done else "",
             iterations=1,
@@ -55,9 +67,27 @@ class Vanilla:
             ended_by="answered",
             times=trajectory.times,
             wall=time.monotonic() - started,
-            truncated=done is None or done.truncated or cut_by_window(done, self.options),
+            truncated=done is None or trajectory.truncated or cut_by_window(done, self.options),
         )
 
+    def _whole(self, caller: Caller, context: str, query: str) -> Completion:
+        """The one call, unless it is known beforehand that it cannot fit."""
+        messages = vanilla_prompt(context, query)
+        window, least = self.client.info().window, least_tokens(messages)
+        if window is not None and least >= window:
+            told = (
+                f"the prompt takes at least {least} tokens (its words; not sent); "
+                f"the window is {window}"
+            )
+            raise caller.refuse(messages, PromptTooLong(told, window=window))
+        return caller.ask(messages)
 
-def _one_call(call: Call) -> Trajectory:
-    return Trajectory(prompts.VERSION, (call,))
+
+def _trajectory(caller: Caller, fitting: Fitting | None) -> Trajectory:
+    return Trajectory(prompts.VERSION, tuple(caller.calls), cut=fitting.cut if fitting else None)
+
+
+def vanilla_prompt(text: str, query: str) -> tuple[Message, ...]:
+    """The messages with `text` in the document's place."""
+    user = say("vanilla", "user", document=text, question=query)
+    return Message("system", prompts.system("vanilla")), Message("user", user)

@@ -175,6 +175,7 @@ class Controller:
                 list(self.cells.values()),
                 spec=config.option.rlm_model,
                 window=config.option.rlm_num_ctx,
+                overflow=config.option.rlm_overflow,
                 width=terminal._tw.fullwidth,
                 color=terminal._tw.hasmarkup,
             )
@@ -230,9 +231,20 @@ class Controller:
         letter, markup = STATUS[verdict]
         if report.failed and "red" not in markup:
             return None  # something after `cell.run()` failed
-        word = f"{verdict.upper()} (cached)" if is_cached else verdict.upper()
-        category = "failed" if report.failed else verdict
+        cut = " (cut)" if self._is_cut_answer(packed) else ""
+        word = verdict.upper() + cut + (" (cached)" if is_cached else "")
+        category = "failed" if report.failed else verdict + cut
         return category, letter.lower() if is_cached else letter, (word, markup)
+
+    def _is_cut_answer(self, packed: Mapping[str, str | None]) -> bool:
+        """Whether a cell is an answer to a part of its document, which counts apart."""
+        from rlm.bench.pairs import is_cut_answer
+        from rlm.bench.records import decode
+
+        if packed["record"]:
+            return is_cut_answer(decode(packed["record"]))
+        held = self.session.store.records.get(str(packed["key"])) if self.session else None
+        return held is not None and is_cut_answer(held)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

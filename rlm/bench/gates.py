@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from rlm import architectures
 from rlm.bench.grid import Unit, known, label, parse_lengths
-from rlm.bench.pairs import Comparison, adjusted, between_runs
+from rlm.bench.pairs import Comparison, adjusted, between_runs, is_cut_answer
 from rlm.bench.records import VERDICTS, Record
 from rlm.bench.statistics import holm, mcnemar, wilson
 from rlm.errors import UsageError
@@ -117,12 +117,13 @@ def parse_gate(text: str) -> Gate:
 def judge(gates: Sequence[Gate], records: Iterable[Record]) -> list[Finding]:
     """A finding for each gate and each line of the table that it names.
 
-    All cells count, and what is not correct is not, whatever the reason. A gate that names no line
-    fails.
+    All cells count, and what is not correct is not, whatever the reason. Nor is a right answer to
+    a document that was cut on purpose: it does not show that one of this length was read. A gate
+    that names no line fails.
     """
-    lines: defaultdict[Place, Counter[str]] = defaultdict(Counter)
+    lines: defaultdict[Place, list[Record]] = defaultdict(list)
     for r in records:
-        lines[r.task, r.unit, r.length, r.architecture][r.verdict] += 1
+        lines[r.task, r.unit, r.length, r.architecture].append(r)
     findings: list[Finding] = []
     for gate in gates:
         named = [place for place in lines if gate.names(place)]
@@ -193,10 +194,11 @@ def _share(given: str, text: str) -> Fraction:
     return share
 
 
-def _judged(gate: Gate, place: Place, counts: Counter[str]) -> Finding:
-    correct, cells = counts["correct"], counts.total()
+def _judged(gate: Gate, place: Place, found: Sequence[Record]) -> Finding:
+    counts = Counter("cut" if is_cut_answer(r) else r.verdict for r in found)
+    correct, cells = counts["correct"], len(found)
     low, high = wilson(correct, cells)
-    others = ", ".join(f"{counts[v]} {v}" for v in VERDICTS[1:] if counts[v])
+    others = ", ".join(f"{counts[v]} {v}" for v in (*VERDICTS[1:], "cut") if counts[v])
     passed = gate.holds(correct, cells)
     text = (
         f"gate {gate.text} {'holds' if passed else 'fails'}: {_named(place)}, {correct} of {cells} "

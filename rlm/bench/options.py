@@ -107,6 +107,14 @@ CHOICES: Final = (
         "What confines the model's code (rlm doctor says what this machine has); auto is process "
         "on Linux, else monty",
     ),
+    (
+        "overflow",
+        ("refuse", "head", "middle", "tail"),
+        "What becomes of a document that does not fit vanilla's prompt. refuse: no call, the cell "
+        "is truncated. The others cut it on purpose, and say so in record and table: head keeps "
+        "the head and cuts off the rest, tail keeps the tail, middle cuts out the middle and keeps "
+        "both ends",
+    ),
     ("split", ("eval", "train"), "Whose names, values and wordings the documents use"),
     (
         "fail-on",

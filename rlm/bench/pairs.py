@@ -1,8 +1,9 @@
 """Cells side by side: the same question on the same document, answered by two sides.
 
 Two estimands are given, each with its counts. (a) An answer that is not correct counts 0, whatever
-the reason. (b) Only pairs count in which both sides gave an answer, right or wrong. A pair is left
-out of (b) as a whole, and what has no partner is counted: nothing is dropped from one side only.
+the reason. (b) Only pairs count in which both sides gave an answer to the whole document, right or
+wrong. A pair is left out of (b) as a whole, and what has no partner is counted: nothing is dropped
+from one side only. A document that was cut on purpose counts in (a) by what was answered.
 """
 
 from __future__ import annotations
@@ -15,11 +16,8 @@ from statistics import fmean
 from typing import Final
 
 from rlm.bench.grid import Unit
-from rlm.bench.records import COORDINATES, FAILED, Record, Verdict
+from rlm.bench.records import COORDINATES, FAILED, VALID, Record
 from rlm.bench.statistics import Estimate, holm, mcnemar, paired_difference
-
-VALID: Final[frozenset[Verdict]] = frozenset({"correct", "wrong"})
-"""Verdicts on an answer that was given."""
 
 _CELL: Final = attrgetter(*(name for name in COORDINATES if name != "architecture"))
 
@@ -29,13 +27,19 @@ Group = tuple[str, Unit, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Verdicts of one side of the pairs; `failed` is error and crashed."""
+    """Verdicts of one side of the pairs; `failed` is error and crashed.
+
+    Of those correct or wrong, `cut` read a part of the document, which was cut on purpose, and
+    `lost` a part without all of the evidence.
+    """
 
     correct: int
     wrong: int
     truncated: int
     timeout: int
     failed: int
+    cut: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Comparison:
         p: exact McNemar test over documents: of several pairs on one document, it counts which
             side won more.
         p_holm: the same, adjusted for all comparisons that were made together.
-        valid: estimand (b), over the pairs whose two sides are correct or wrong.
+        valid: estimand (b), over the pairs whose two sides are `Record.is_valid`.
         left_side, right_side: verdicts of the pairs.
         unmatched: cells of one side without a partner on the same document.
         windows: live windows of the truncated cells, in tokens, where known.
@@ -151,7 +155,7 @@ def _comparison(
 ) -> Comparison:
     pairs = _matched(left, right)
     every = _figures(pairs)
-    valid = _figures([p for p in pairs if p[0].verdict in VALID and p[1].verdict in VALID])
+    valid = _figures([p for p in pairs if p[0].is_valid and p[1].is_valid])
     cut = [r.model.window for pair in pairs for r in pair if r.verdict == "truncated"]
     task, unit, length, architecture = place
     return Comparison(
@@ -223,11 +227,25 @@ def _document(pair: Pair) -> object:
 
 
 def _side(records: Iterable[Record]) -> Side:
-    counts = Counter(r.verdict for r in records)
+    cells = list(records)
+    counts = Counter(r.verdict for r in cells)
+    cut = [r for r in cells if is_cut_answer(r)]
     return Side(
         correct=counts["correct"],
         wrong=counts["wrong"],
         truncated=counts["truncated"],
         timeout=counts["timeout"],
         failed=sum(counts[v] for v in FAILED),
+        cut=len(cut),
+        lost=sum(map(is_lost, cut)),
     )
+
+
+def is_cut_answer(record: Record) -> bool:
+    """Whether it is an answer to a part of the document, the rest being cut off on purpose."""
+    return record.verdict in VALID and record.cut is not None
+
+
+def is_lost(record: Record) -> bool:
+    """Whether the cut took evidence away."""
+    return record.evidence in ("part", "lost")

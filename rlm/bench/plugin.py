@@ -113,6 +113,7 @@ class Bench:
             record=given.rlm_record,
             replay=given.rlm_replay,
             max_depth=given.rlm_max_depth,
+            overflow=given.rlm_overflow,
             file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
         )
 

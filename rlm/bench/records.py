@@ -26,6 +26,7 @@ import msgspec
 from rlm.bench.grid import Unit
 from rlm.bench.tasks.base import Scores
 from rlm.errors import RecordError
+from rlm.overflow import Cut, Evidence
 from rlm.trajectory import Level
 
 SCHEMA: Final = 1
@@ -50,6 +51,8 @@ Verdict = Literal["correct", "wrong", "truncated", "timeout", "error", "crashed"
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 FAILED: Final[frozenset[Verdict]] = frozenset({"error", "crashed"})
 """Verdicts that say nothing about the model: the cell was not measured."""
+VALID: Final[frozenset[Verdict]] = frozenset({"correct", "wrong"})
+"""Verdicts on an answer that was given."""
 
 _SHARED: Final[Mapping[str, deque[Any]]] = {
     name: deque(maxlen=8) for name in ("model", "limits", "isolation", "host", "versions")
@@ -166,6 +169,10 @@ class Record:
         isolation: what confined the code.
         trace: ``None`` where there is no trajectory.
         error: what broke the cell off; ``None`` where it ran to its end.
+        cut: what the prompt left out of the document on purpose (``--rlm-overflow``); ``None`` if
+            nothing. The verdict is then on what was read.
+        evidence: whether what was left in held the evidence: ``kept``, ``part`` or ``lost``; empty
+            where nothing was cut, or nobody says where it stands.
         started, finished: UTC, ISO 8601.
     """
 
@@ -199,6 +206,8 @@ class Record:
     isolation: dict[str, Any] = field(default_factory=dict)
     trace: Trace | None = None
     error: Failure | None = None
+    cut: Cut | None = None
+    evidence: Evidence = ""
     host: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     git: str = ""
@@ -210,6 +219,11 @@ class Record:
     def bare_key(self) -> str:
         """The key for as long as neither document nor model are known."""
         return digest({name: getattr(self, name) for name in COORDINATES})
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is an answer, right or wrong, to the whole document."""
+        return self.verdict in VALID and self.cut is None
 
 
 def encode(record: Record) -> str:

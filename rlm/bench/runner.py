@@ -28,6 +28,7 @@ from rlm.errors import BudgetExceeded, CallTimeout, PromptTooLong, RecordError, 
 from rlm.limits import SandboxLimits
 from rlm.loop import Prompt
 from rlm.messages import Options
+from rlm.overflow import Evidence, Overflow
 from rlm.policy import Policy
 from rlm.sandbox import Sandbox, default_backend
 from rlm.trajectory import Answer, Level, Trajectory
@@ -54,6 +55,7 @@ class Settings:
         temperature: of every call; above 0 each cell has a sampler seed of its own.
         concurrency: sub-calls of one batch that run at once.
         max_depth: levels of loops, where there are sub-calls.
+        overflow: what becomes of a document that does not fit a prompt.
         environment: ``host``, ``versions`` and ``git`` of the record.
     """
 
@@ -67,6 +69,7 @@ class Settings:
     temperature: float = 0.0
     concurrency: int = 1
     max_depth: int = 1
+    overflow: Overflow = "refuse"
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -313,6 +316,7 @@ def _setup(
         max_iterations=MAX_ITERATIONS,
         concurrency=settings.concurrency,
         max_depth=settings.max_depth,
+        overflow=settings.overflow,
     )
 
 
@@ -338,7 +342,14 @@ def _judge(record: Record, settings: Settings, item: Item, answer: Answer) -> Re
         prediction_chars=len(answer.answer),
         iterations=answer.iterations,
         ended_by=answer.ended_by,
+        cut=answer.trajectory.cut,
+        evidence=evidence(item, answer.trajectory),
     )
+
+
+def evidence(item: Item, done: Trajectory) -> Evidence:
+    """Whether a document that was cut on purpose still held the evidence; empty if it was not."""
+    return done.cut.evidence((span.start, span.end) for span in item.spans) if done.cut else ""
 
 
 def _broken_off(record: Record, settings: Settings, error: Exception, wall: float) -> Record:
@@ -417,8 +428,9 @@ def key_of(record: Record, item: Item, doc: Doc, model: Model) -> str:
 def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
     """What bounds a cell; the sandbox's backend too where code runs, whose errors differ.
 
-    Calls at once stand here, and so in the key, only where they can change an answer: see
-    `rlm.clients.in_turn`. Levels of loops do where there can be more than one.
+    Calls at once stand here, and so in the key, only where they can change an answer (see
+    `rlm.clients.in_turn`), levels of loops where there can be more than one, and what becomes of a
+    document that does not fit only where it is cut.
     """
     way = architectures.get(architecture)
     limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
@@ -429,6 +441,8 @@ def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
         limits["concurrency"] = settings.concurrency
     if _may_open_loops(architecture, settings):
         limits["max_depth"] = settings.max_depth
+    if way.overflows and settings.overflow != "refuse":
+        limits["overflow"] = f"{settings.overflow}@{prompts.OVERFLOW}"
     return limits
 
 

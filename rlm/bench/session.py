@@ -24,6 +24,7 @@ from rlm.clients.llamacpp import EngineAddress
 from rlm.clients.ollama import Canary
 from rlm.errors import ClientError, ModelNotFound, SandboxError, UsageError
 from rlm.loop import Prompt
+from rlm.overflow import Overflow
 from rlm.sandbox import Isolation, NoCalls, default_backend, open_sandbox
 
 
@@ -52,6 +53,7 @@ class Options:
         record: folder in which every call of the model is kept.
         replay: folder from which every call is answered, without the model.
         max_depth: levels of loops.
+        overflow: what becomes of a document that does not fit a prompt.
     """
 
     spec: str = "embedded"
@@ -74,6 +76,7 @@ class Options:
     record: str | None = None
     replay: str | None = None
     max_depth: int = 1
+    overflow: Overflow = "refuse"
 
     @property
     def backend(self) -> str:
@@ -127,6 +130,7 @@ def settings(options: Options, start: Start) -> Settings:
         temperature=options.temperature,
         concurrency=options.concurrency or clients.concurrency(options.spec),
         max_depth=options.max_depth,
+        overflow=options.overflow,
         environment=start.environment,
     )
 
@@ -253,6 +257,7 @@ class Session:
             **({"file": self.options.file} if self.options.file else {}),
             **({"canary": asdict(self.canary)} if self.canary else {}),
             **({"replay": self.options.replay} if self.options.replay else {}),
+            **({"overflow": self.options.overflow} if self._cuts else {}),
             **start.environment,
         }
 
@@ -268,12 +273,21 @@ class Session:
         ]
         if self.canary is not None:
             lines.insert(1, f"prompts that do not fit: {_told(self.canary)}")
+        if self._cuts:
+            what = "middle is cut out" if self._cuts == "middle" else f"{self._cuts} alone is kept"
+            lines.append(f"documents that do not fit vanilla's prompt: their {what}")
         if self.store.repaired:
             lines.append(
                 f"repaired: cut {self.store.repaired} bytes of a torn last line off "
                 f"{records.RESULTS}; a cell that it held runs again"
             )
         return lines
+
+    @property
+    def _cuts(self) -> str:
+        """What a document is cut to; empty where none can be."""
+        obey = any(architectures.get(cell.architecture).overflows for cell in self.cells)
+        return self.options.overflow if obey and self.options.overflow != "refuse" else ""
 
     def _model(self) -> str:
         if self.info is None:

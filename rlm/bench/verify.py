@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rlm import controls
+from rlm import controls, overflow, prompts
 from rlm.bench import records, runner, tasks
 from rlm.bench.grid import MAX_LENGTH, Cell, label
 from rlm.bench.records import RESULTS, TRACES, Record, Verdict
@@ -30,9 +30,13 @@ from rlm.bench.tasks.own import OwnData
 from rlm.blocks import final_call, last_answer, text_final
 from rlm.errors import RecordError, UsageError
 from rlm.trajectory import Call, Trajectory
+from rlm.vanilla import vanilla_prompt
 
 KNOWN: Final = frozenset({"vanilla", "rlm", "repl", "rag", "grep", "oracle", "closedbook"})
 """Architectures whose answer is what their trajectory ends with; of others nobody knows."""
+
+CUTTING: Final = frozenset({"vanilla"})
+"""Architectures whose prompt is the document, or what a cut on purpose left of it."""
 
 _BROKEN_OFF: Final[Mapping[str, frozenset[Verdict]]] = {
     "PromptTooLong": frozenset({"truncated"}),
@@ -240,7 +244,7 @@ class _Verification:
                 source = replace(source, trajectory=trajectory_of(self.path, record))
             except RecordError as error:
                 self._tell(row, str(error))
-        for check in (_document, _grep, _usage, self._answer, self._key):
+        for check in (_document, _grep, _usage, _cut_on_purpose, self._answer, self._key):
             try:
                 for text in check(record, source):
                     self._tell(row, text)
@@ -394,6 +398,35 @@ def _usage(record: Record, source: _Source) -> Iterator[str]:
         yield f"levels: {_differs(record.levels, levels)} in the trajectory"
 
 
+def _cut_on_purpose(record: Record, source: _Source) -> Iterator[str]:
+    """Whether the row says what its prompt left out, and its prompt holds the rest."""
+    done = source.trajectory
+    if done is None:
+        if record.cut is not None:
+            yield "cut: the row speaks of one, but there is no trajectory with the prompt"
+        return
+    if record.scores is None:
+        return  # a failed call broke it off
+    if record.cut != done.cut:
+        yield f"cut: {_differs(record.cut, done.cut)} in the trajectory"
+    held = runner.evidence(source.item, done)
+    if record.evidence != held:
+        yield f"evidence: {_differs(record.evidence, held)}"
+    if record.architecture not in CUTTING:
+        return
+    asked = str(record.limits.get("overflow", "refuse")).partition("@")[0]
+    if done.cut is not None and done.cut.method != asked:
+        yield f"cut: {done.cut.method}, but the limits of the row say {asked}"
+    document, question = source.item.document, source.item.question
+    is_same = record.doc and record.doc.sha256 == hashlib.sha256(document.encode()).hexdigest()
+    if not is_same or done.prompt_version != prompts.VERSION:
+        return  # another document is told already, and another version's prompt cannot be made
+    kept = done.cut.kept if done.cut else ((0, len(document)),)
+    sent = [call.messages for call in done.calls if call.kind == "vanilla"]
+    if sent and sent[-1] != vanilla_prompt(overflow.shown(document, kept), question):
+        yield "prompt: the trajectory's is not what document and cut make"
+
+
 def _ending(record: Record, source: _Source) -> str | None:
     """The answer that a trajectory ends with, as `rlm.loop` and `rlm.vanilla` take it.
 
@@ -453,10 +486,12 @@ def _allowed(
 
 def _cut(done: Trajectory) -> tuple[bool, bool]:
     """Whether the model surely did not see all of a prompt, and whether that may be."""
-    own_calls = [c for _, run in done.runs() for c in run.calls if c.kind != "sub"]
+    own = (c for _, run in done.runs() for c in run.calls)
+    own_calls = [call for call in own if call.kind not in ("sub", "sample")]
     refused = any(call.completion is None for call in own_calls)
     ended = any(c.completion.finish_reason == "length" for c in own_calls if c.completion)
-    must = done.truncated or any(c.completion is None for c in own_calls if c.kind == "vanilla")
+    readers = [c for c in own_calls if c.kind == "vanilla"]
+    must = done.truncated or any(c.completion is None for c in readers[-1:])
     return must, must or refused or ended
 
 

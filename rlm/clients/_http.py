@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 
-from rlm.clients._retries import Backoff
+from rlm.clients._retries import Backoff, seconds_told
 from rlm.clients.window import overflow
 from rlm.errors import CallTimeout, ClientError, ModelNotFound, ProtocolError, ServerUnreachable
 
@@ -23,6 +22,8 @@ Json = dict[str, Any]
 BUSY: Final = (429, 503)
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 1800.0
+# Keys of hosted services are longer; servers at home are given words such as EMPTY.
+SECRET_CHARS: Final = 12
 # Servers drop a connection that idles for 5 s; a request sent at that moment would be lost.
 IDLE_SECONDS: Final = 2.0
 
@@ -34,7 +35,8 @@ class Http:
         url: base address, without a final slash.
         absent: what to do when nothing answers, told with the address.
         remedies: what to do about an HTTP status, told with it.
-        key: bearer key in printable ASCII; ``***`` stands for it in every error.
+        key: bearer key in printable ASCII; ``***`` stands for it in every error, and in every
+            answer, unless it is so short (``EMPTY``) that a model may write it.
         connections: most connections at a time; more calls wait for one.
         seconds: longest wait for a byte. Servers queue without bound, so it is long.
         backoff: the waits before a request is sent again. That is done only where nothing of an
@@ -54,6 +56,7 @@ class Http:
     ) -> None:
         self.url = url
         self._absent, self._remedies, self._key = absent, dict(remedies or {}), key
+        self._forms = _forms(key) if key else ()
         self._seconds, self._backoff = seconds, backoff or Backoff()
         self._seen = False
         self._client = httpx.Client(
@@ -137,7 +140,7 @@ class Http:
             told += f"; {self._remedies[status]}"
         if status == httpx.codes.NOT_FOUND:
             return ModelNotFound(told)
-        return overflow(message) or ProtocolError(told)
+        return overflow(message) or ProtocolError(told, status=status)
 
     def close(self) -> None:
         """Close every connection. Idempotent."""
@@ -195,11 +198,11 @@ class Http:
                 raise failure from None  # the cause may show the key
             return _Again(failure, "no connection" if absent else "hung up")
         if response.is_success:
-            return answer
+            return self._without_key(answer)
         refusal = self.failure(answer.decode(errors="replace"), response.status_code)
         if response.status_code not in BUSY:
             raise refusal
-        told = _seconds_told(response.headers.get("Retry-After", ""))
+        told = seconds_told(response.headers, datetime.now(UTC))
         return _Again(refusal, f"HTTP {response.status_code}", told)
 
     def _timeout(self, deadline: float) -> httpx.Timeout:
@@ -238,10 +241,18 @@ class Http:
         raise ProtocolError(f"the answer is not a JSON object: {self._masked(text)[:200]!r}")
 
     def _masked(self, text: str) -> str:
-        """`text` without the key, as it is or as JSON writes it."""
-        for form in filter(None, (self._key, json.dumps(self._key or "")[1:-1])):
+        """`text` without the key."""
+        for form in self._forms:
             text = text.replace(form, "***")
         return text
+
+    def _without_key(self, answer: bytes) -> bytes:
+        """An answer of good status without the key, if that is no word that a model may write."""
+        if len(self._key or "") < SECRET_CHARS:
+            return answer
+        for form in self._forms:
+            answer = answer.replace(form.encode(), b"***")
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +268,12 @@ class _Again:
     error: ClientError
     reason: str
     told: float = 0.0
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """The key as it is, and as JSON may write it."""
+    quoted = json.dumps(key)[1:-1]
+    return tuple(dict.fromkeys((key, quoted, quoted.replace("/", r"\/"))))
 
 
 def _is_loopback(url: str) -> bool:
@@ -285,20 +302,6 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise httpx.TimeoutException("the time of the call is over")
     return left
-
-
-def _seconds_told(header: str) -> float:
-    """What a ``Retry-After`` says, a number or a date; 0 where it says nothing."""
-    try:
-        return float(max(0, int(header)))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
 def _is_page(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rlm.messages import Completion, Message, Options
 
@@ -50,4 +50,20 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Release sockets and child processes. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A client that can have a prompt's tokens counted without an answer."""
+
+    def count(self, messages: Sequence[Message]) -> int | None:
+        """Tokens of the prompt that these messages become, as the model would see it.
+
+        Returns:
+            ``None`` where the server cannot be asked for it.
+
+        Raises:
+            ClientError: it can, but did not answer.
+        """
         ...

@@ -6,6 +6,10 @@ write the same one. A file's first line is the model, every other line a call:
     {"cassette": 1, "num_ctx": …, "model": {…}}
     {"key": …, "nth": …, "options": {…}, "messages": […], "completion": {…}, "error": {…}}
 
+or, where the server was asked for the tokens of a prompt alone (``null`` if it cannot tell them):
+
+    {"key": …, "count": …}
+
 `key` is the hash of the whole request: model (spec, digest, window, server, settings), messages and
 options, without `Options.seconds`. `nth` counts equal requests of a client from 0. The full text of
 all prompts and answers is there, but no key of a server: requests hold none, errors mask it.
@@ -33,7 +37,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from rlm import errors
-from rlm.clients.base import Client, ModelInfo
+from rlm.clients.base import Client, Counts, ModelInfo
 from rlm.errors import ClientError, NotRecorded, PromptTooLong, ProtocolError, UsageError
 from rlm.messages import Completion, Message, Options
 
@@ -102,6 +106,13 @@ class Recorder:
             raise
         self._write({**call, "completion": asdict(completion), "error": None})
         return completion
+
+    def count(self, messages: Sequence[Message]) -> int | None:
+        """Pass on a count, and keep it; see `rlm.clients.base.Counts`."""
+        key = _key(self.info(), self._num_ctx, messages, None)
+        tokens = self._client.count(messages) if isinstance(self._client, Counts) else None
+        self._write({"key": key, "count": tokens})
+        return tokens
 
     def close(self) -> None:
         """Close the file and the client. Idempotent."""
@@ -172,8 +183,14 @@ class Player:
         files = self._find(spec)
         self._info = ModelInfo(**_read_head(files[0])["model"])
         self._places: defaultdict[str, list[_Place]] = defaultdict(list)
-        for key, place in sorted(pair for file in files for pair in _index(file)):
-            self._places[key].append(place)
+        self._counts: dict[str, int | None] = {}
+        for key, found in (pair for file in files for pair in _index(file)):
+            if isinstance(found, _Place):
+                self._places[key].append(found)
+            else:
+                self._counts[key] = found
+        for places in self._places.values():
+            places.sort()
         self._asked, self._lock = Counter[str](), threading.Lock()
 
     def info(self) -> ModelInfo:
@@ -197,6 +214,21 @@ class Player:
         if call["completion"] is None:
             raise _error(call["error"])
         return msgspec.convert(call["completion"], Completion)
+
+    def count(self, messages: Sequence[Message]) -> int | None:
+        """The recorded count; see `rlm.clients.base.Counts`.
+
+        Raises:
+            NotRecorded: the cassette does not hold it.
+        """
+        key = _key(self._info, self._num_ctx, messages, None)
+        if key not in self._counts:
+            raise NotRecorded(
+                f"the cassette {self._folder} does not hold the count of this prompt, which a "
+                "document that is cut to fit needs: replay with the options that were recorded, or "
+                "record again"
+            )
+        return self._counts[key]
 
     def close(self) -> None:
         """Nothing is open."""
@@ -284,8 +316,10 @@ def _read_head(file: Path) -> Json:
     )
 
 
-def _index(file: Path) -> Iterator[tuple[str, _Place]]:
-    """Key and place of each call; a last line that a kill has torn is none.
+def _index(file: Path) -> Iterator[tuple[str, _Place | int | None]]:
+    """Key and place of each call, key and tokens of each count.
+
+    A last line that a kill has torn is none.
 
     Raises:
         UsageError: a line is damaged.
@@ -296,13 +330,21 @@ def _index(file: Path) -> Iterator[tuple[str, _Place]]:
             if number > 1 and line.endswith(b"\n"):
                 try:
                     call = json.loads(line)
-                    found = call["key"], _Place(file, call["nth"], offset, len(line))
+                    found = call["key"], _found(call, file, offset, len(line))
                 except (ValueError, KeyError, TypeError) as error:
                     raise UsageError(
                         f"line {number} of {file} is damaged ({error}): remove it, or record again"
                     ) from error
                 yield found
             offset += len(line)
+
+
+def _found(call: Json, file: Path, offset: int, size: int) -> _Place | int | None:
+    """What a line holds."""
+    if "count" not in call:
+        return _Place(file, call["nth"], offset, size)
+    count: int | None = call["count"]
+    return count
 
 
 def _head(info: ModelInfo, num_ctx: int | None) -> Json:
@@ -330,12 +372,13 @@ def _unusable(folder: Path, error: OSError) -> UsageError:
 
 
 def _key(
-    info: ModelInfo, num_ctx: int | None, messages: Sequence[Message], options: Options
+    info: ModelInfo, num_ctx: int | None, messages: Sequence[Message], options: Options | None
 ) -> str:
+    """Hash of a request; without options it is one for a count."""
     request = {
         **_head(info, num_ctx),
         "messages": [[message.role, message.content] for message in messages],
-        "options": _sampling(options),
+        "options": _sampling(options) if options else None,
     }
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 

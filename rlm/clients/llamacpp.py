@@ -29,6 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
+from rlm.clients._counting import by_template
 from rlm.clients._retries import Backoff, noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.base import ModelInfo
@@ -227,6 +228,12 @@ class LlamaCppClient:
         ask = self._chat_ids if self.is_chatml else self._chat_text
         with noted_retries() as retries:
             return replace(ask(messages, options, retries), retries=tuple(retries))
+
+    def count(self, messages: Sequence[Message]) -> int | None:
+        """Tokens of the prompt; see `rlm.clients.base.Counts`."""
+        if self.is_chatml:
+            return len(self.prompt_ids(messages))
+        return by_template(self._http, request(self._address.model, messages, Options()))
 
     def close(self) -> None:
         """Release the connections, and the engine if it is this client's own. Idempotent."""

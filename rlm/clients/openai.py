@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from rlm.clients._counting import by_messages, by_template
 from rlm.clients._retries import noted_retries
 from rlm.clients._thinking import without_thinking
 from rlm.clients.address import parse_address
 from rlm.clients.base import ModelInfo
 from rlm.clients.window import least_tokens
-from rlm.errors import ModelNotFound, ProtocolError, UsageError
+from rlm.errors import ModelNotFound, PromptTooLong, ProtocolError, UsageError
 from rlm.messages import Completion, FinishReason, Message, Options, Times, Usage
 
 if TYPE_CHECKING:
-    from rlm.clients._http import Json
+    from rlm.clients._counting import Body
+    from rlm.clients._http import Http, Json
 
 CONNECTIONS: Final = 64
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
+NO_THINKING: Final = "chat_template_kwargs"
+"""The field that turns thinking off in vLLM, SGLang and llama-server; OpenAI's own has no such."""
 _FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
+_UNKNOWN_FIELD: Final = (400, 422)
 
 
 class OpenAIClient:
     """One model behind ``/v1/chat/completions``.
 
-    The key comes from the environment variable ``OPENAI_API_KEY`` and appears nowhere else.
+    The key comes from the environment variable ``OPENAI_API_KEY`` and appears nowhere else. A
+    server that refuses the field `NO_THINKING` is asked without it from then on.
 
     Args:
         name: the model, as the server calls it.
@@ -58,6 +64,8 @@ class OpenAIClient:
             key=_key(),
             connections=CONNECTIONS,
         )
+        self._takes_all_fields = True
+        self._counters: tuple[Callable[[Http, Body], int | None], ...] = (by_messages, by_template)
 
     def info(self) -> ModelInfo:
         """Describe the model; the weights cannot be verified from here."""
@@ -72,19 +80,45 @@ class OpenAIClient:
     def chat(self, messages: Sequence[Message], *, options: Options) -> Completion:
         """Answer the last message; see `Client.chat`."""
         window, started = self._window(), time.monotonic()
-        body = request(self.name, messages, options)
         with noted_retries() as retries:
-            answer = self._http.post(
-                "/v1/chat/completions", body, seconds=options.seconds, retries=retries
-            )
+            answer = self._post(request(self.name, messages, options), options, retries)
             wall = time.monotonic() - started
             return replace(
                 completion(answer, messages, window=window, wall=wall), retries=tuple(retries)
             )
 
+    def count(self, messages: Sequence[Message]) -> int | None:
+        """Tokens of the prompt, by vLLM or llama-server; see `rlm.clients.base.Counts`."""
+        for counter in self._counters:
+            try:
+                counted = counter(self._http, request(self.name, messages, Options()))
+            except (ModelNotFound, PromptTooLong, ProtocolError):
+                continue
+            if counted:
+                self._counters = (counter,)
+                return counted
+        self._counters = ()
+        return None
+
     def close(self) -> None:
         """Release the connections. Idempotent."""
         self._http.close()
+
+    def _post(self, body: Json, options: Options, retries: list[str]) -> Json:
+        """Make a call, once more without `NO_THINKING` where the server does not know it."""
+        deadline = None if options.seconds is None else time.monotonic() + options.seconds
+        path, seconds = "/v1/chat/completions", options.seconds
+        if self._takes_all_fields:
+            try:
+                return self._http.post(path, body, seconds=seconds, retries=retries)
+            except ProtocolError as error:
+                if error.status not in _UNKNOWN_FIELD or NO_THINKING not in str(error):
+                    raise
+                retries.append(f"HTTP {error.status}: {NO_THINKING} is not known")
+                self._takes_all_fields = False
+        body = {name: value for name, value in body.items() if name != NO_THINKING}
+        seconds = None if deadline is None else deadline - time.monotonic()
+        return self._http.post(path, body, seconds=seconds, retries=retries)
 
     def _window(self) -> int | None:
         """The server's own, or the user's where that is smaller or the only one."""
@@ -92,14 +126,17 @@ class OpenAIClient:
 
     @cached_property
     def _live(self) -> int | None:
-        """What vLLM tells in its card, llama-server there (since 2026) or in ``/props``.
+        """What vLLM tells in its card, llama-server there (since 2026) or in ``/props``, and LM
+        Studio of a model that is loaded.
 
         The length a model was trained for says nothing about the window it runs with.
         """
         told = self._card.get("max_model_len") or (self._card.get("meta") or {}).get("n_ctx")
-        if told:
-            return int(told)
-        return (self._page("/props").get("default_generation_settings") or {}).get("n_ctx")
+        if not told:
+            told = (self._page("/props").get("default_generation_settings") or {}).get("n_ctx")
+        if not told:
+            told = self._listed("/api/v0/models").get("loaded_context_length")
+        return int(told) if told else None
 
     @property
     def slots(self) -> int | None:
@@ -109,8 +146,12 @@ class OpenAIClient:
 
     @cached_property
     def _card(self) -> Json:
-        """The model's entry in ``/v1/models``; empty where the server keeps no such list."""
-        listed = self._page("/v1/models").get("data") or []
+        """The model's entry in ``/v1/models``."""
+        return self._listed("/v1/models")
+
+    def _listed(self, path: str) -> Json:
+        """The model's entry in a list; empty where the server keeps no such list."""
+        listed = self._page(path).get("data") or []
         return next((card for card in listed if card.get("id") == self.name), {})
 
     def _page(self, path: str) -> Json:
@@ -133,7 +174,7 @@ def request(name: str, messages: Sequence[Message], options: Options) -> Json:
         "frequency_penalty": 0.0,
         "seed": options.seed,
         "max_tokens": options.max_tokens,
-        "chat_template_kwargs": {"enable_thinking": False},
+        NO_THINKING: {"enable_thinking": False},
     }
 
 
@@ -165,7 +206,7 @@ def completion(
         raise ProtocolError(f"the answer ended with finish_reason {reason!r}")
     timings = answer.get("timings") or {}
     return Completion(
-        text=without_thinking(text),
+        text=without_thinking(text, is_open=True),
         usage=Usage(usage["prompt_tokens"], usage.get("completion_tokens") or 0, 1),
         finish_reason=_FINISH[reason],
         window=window,

@@ -2,9 +2,9 @@
 
 The embedded model was trained on these exact bytes, so version 1 never changes: a new wording is a
 new folder beside ``v1`` and comes with a retrained model (see `version_sha256`, which the model
-card repeats and a test compares). Texts of the controls alone (see `rlm.architectures`), and those
-of loops that may open loops (see `rlm.RLM`), stand in folders of their own, with versions of their
-own.
+card repeats and a test compares). Texts of the controls alone (see `rlm.architectures`), of loops
+that may open loops (see `rlm.RLM`), and of documents cut on purpose (see `rlm.overflow`), stand in
+folders of their own, with versions of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Final, Literal
 VERSION: Final = "v1"
 CONTROLS: Final = "controls1"
 """Version of what is only seen in the controls; part of the key of their cells."""
+OVERFLOW: Final = "overflow1"
+"""Version of what stands for text that was cut out on purpose; part of the key of such cells."""
 
 DEEP: Final = "deep1"
 """Version of what is only seen where loops may open loops; part of the key of such cells."""
@@ -69,7 +71,7 @@ def version_sha256(version: str = VERSION) -> str:
 def _messages() -> dict[str, dict[str, str]]:
     """The tables of all folders; no name stands in two."""
     tables: dict[str, dict[str, str]] = {}
-    for version in (VERSION, CONTROLS, DEEP):
+    for version in (VERSION, CONTROLS, DEEP, OVERFLOW):
         tables |= tomllib.loads(_read(version, "messages.toml"))
     return tables
 

@@ -230,6 +230,26 @@ def test_vanilla_text_that_does_not_fit(ask: Ask, capsys: pytest.CaptureFixture[
     assert "book.txt with the question does not fit the model's window; leave out --vanilla" in err
 
 
+def test_vanilla_text_that_is_cut_says_what_was_read(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = tmp_path / "long.txt"
+    book.write_text("one " * 5000)
+    client = Scripted(["a sample", "48213"], window=1000)
+    assert ask("--vanilla", "--overflow", "head", client=client, document=str(book)) == 0
+    out, err = capsys.readouterr()
+    assert out == "48213\n"
+    read = re.search(r"cut on purpose: only characters 0 to ([\d,]+) of 20,000 were read", err)
+    assert read is not None
+    end = int(read[1].replace(",", ""))
+    assert client.sent[-1][-1].content.startswith(("one " * 5000)[:end] + "\n[...]")
+
+
+def test_cutting_is_for_vanilla_alone(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--overflow", "tail") == 2
+    assert "--overflow tail cuts a text that stands in the prompt" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("args", [(), ("--vanilla",)])
 def test_no_answer_is_said(
     ask: Ask, capsys: pytest.CaptureFixture[str], args: tuple[str, ...]

@@ -37,6 +37,7 @@ def render(comparisons: Sequence[Comparison], *, width: int, color: bool) -> str
         lines += [summary.render(_table(shown), width=width, color=color), _MEANING]
     else:
         lines.append("no cell of one run has a partner in the other: nothing is compared")
+    lines += [_cut(c) for c, _ in shown if c.left_side.cut or c.right_side.cut]
     lines += [_of_valid(c) for c, _ in shown if c.valid.pairs < c.pairs]
     lines.append(unpaired(comparisons))
     return "\n".join(filter(None, lines))
@@ -74,12 +75,25 @@ def _table(shown: Sequence[tuple[Comparison, Change]]) -> Table:
     return table
 
 
+def _cut(comparison: Comparison) -> str:
+    """How many answers are to a document that was cut on purpose, in either run."""
+    c = comparison
+    sides = ((c.left, c.left_side), (c.right, c.right_side))
+    told = (
+        f"{side.cut} of {c.pairs} in {run}{f' ({side.lost} without evidence)' * (side.lost > 0)}"
+        for run, side in sides
+        if side.cut
+    )
+    return f"{' '.join(place(c))}: documents cut on purpose: {', '.join(told)}"
+
+
 def _of_valid(comparison: Comparison) -> str:
-    """The other estimand, where some pair has a side without an answer."""
+    """The other estimand, where some pair has a side without an answer, or with one to a part."""
     valid, name = comparison.valid, " ".join(place(comparison))
+    whole = " to the whole document" * bool(comparison.left_side.cut or comparison.right_side.cut)
     if valid.difference is None:
-        return f"{name}: no pair has an answer on both sides"
+        return f"{name}: no pair has an answer{whole} on both sides"
     return (
-        f"{name}: of the {valid.pairs} pairs with an answer on both sides: "
+        f"{name}: of the {valid.pairs} pairs with an answer{whole} on both sides: "
         f"{points(valid.difference)} points"
     )

@@ -11,6 +11,7 @@ from rich.table import Table
 from rlm import architectures
 from rlm.bench.grid import CHARS_PER_TOKEN, Cell, label
 from rlm.bench.report.summary import render
+from rlm.overflow import Overflow
 
 ROUND_TOKENS: Final = 4_000
 """Prompt tokens of a cell that reads piece by piece: some turns and sub-calls, at any length."""
@@ -21,13 +22,22 @@ CODE_SECONDS: Final = 1.2
 """Seconds of a cell on the embedded model, on one contended core."""
 
 
-def plan(cells: Sequence[Cell], *, spec: str, window: int | None, width: int, color: bool) -> str:
+def plan(
+    cells: Sequence[Cell],
+    *,
+    spec: str,
+    window: int | None,
+    overflow: Overflow = "refuse",
+    width: int,
+    color: bool,
+) -> str:
     """A table of the cells by task, length and architecture, with rough costs.
 
     Args:
         cells: that would run.
         spec: of the model; time is predicted for the embedded one only.
         window: in tokens, if one was asked for; a prompt larger than it costs nothing.
+        overflow: unless it is ``refuse``, a document that does not fit is cut to the window.
         width: columns of the terminal.
         color: use its colours.
     """
@@ -42,7 +52,7 @@ def plan(cells: Sequence[Cell], *, spec: str, window: int | None, width: int, co
     groups = Counter((c.task, c.unit, c.length, c.architecture) for c in cells)
     for (task, unit, length, architecture), count in groups.items():
         tokens = length if unit == "tokens" else length // CHARS_PER_TOKEN
-        tokens, seconds = _cost(architecture, tokens, window)
+        tokens, seconds = _cost(architecture, tokens, window, overflow)
         tokens_all, seconds_all = tokens_all + count * tokens, seconds_all + count * seconds
         where = label(length) + ("" if unit == "tokens" else " chars")
         time = _duration(count * seconds) if timed else "-"
@@ -53,7 +63,9 @@ def plan(cells: Sequence[Cell], *, spec: str, window: int | None, width: int, co
     return f"{render(table, width=width, color=color)}\n{total}"
 
 
-def _cost(architecture: str, tokens: int, window: int | None) -> tuple[int, float]:
+def _cost(
+    architecture: str, tokens: int, window: int | None, overflow: Overflow
+) -> tuple[int, float]:
     """Prompt tokens and seconds of one cell."""
     way = architectures.get(architecture)
     if way.runs_code:
@@ -63,7 +75,8 @@ def _cost(architecture: str, tokens: int, window: int | None) -> tuple[int, floa
     if way.reads is not None:
         tokens = min(tokens, way.reads // CHARS_PER_TOKEN)
     if window is not None and tokens + OVERHEAD_TOKENS > window:
-        return 0, 0.1
+        is_cut = way.overflows and overflow != "refuse"
+        return (window, READ_SECONDS) if is_cut else (0, 0.1)
     return tokens + OVERHEAD_TOKENS, READ_SECONDS
 
 

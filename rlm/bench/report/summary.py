@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rlm.bench.grid import label
-from rlm.bench.pairs import VALID
-from rlm.bench.records import FAILED, VERDICTS, Record, Verdict
+from rlm.bench.pairs import is_cut_answer, is_lost
+from rlm.bench.records import FAILED, VALID, VERDICTS, Record
 from rlm.bench.report import verdicts
 from rlm.bench.statistics import wilson
 
@@ -50,6 +50,8 @@ def summary(records: Sequence[Record], *, width: int, color: bool) -> str:
         legend.append("*: grep, a regular expression without a model, finds these answers")
     if unread := _unread(records):
         legend.append(unread)
+    if cut := _cut(records):
+        legend.append(cut)
     said = ["", *found] if (found := verdicts.lines(records)) else []
     share = outside_model(records)
     if share is not None:
@@ -127,15 +129,20 @@ def _figures(cells: Sequence[Record]) -> list[str | Text]:
         Text(interval),
         f"{_short(median(seconds))}/{_short(_p95(seconds))}" if told else "-",
         f"{_count(median(tokens))}/{_count(_p95(tokens))}" if told else "-",
-        _others(counts),
+        _others(cells),
     ]
 
 
-def _others(counts: Counter[Verdict]) -> str:
-    """Verdicts on which there is no answer, and the share correct of the answers there are."""
-    others = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in VALID)
-    valid = sum(counts[v] for v in VALID)
-    return f"{others}; {counts['correct']}/{valid} of valid" if others and valid else others
+def _others(cells: Sequence[Record]) -> str:
+    """What is no answer to the whole document, and the share correct of what is one."""
+    counts = Counter(r.verdict for r in cells)
+    others = [f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in VALID]
+    if cut := [r for r in cells if is_cut_answer(r)]:
+        lost = sum(map(is_lost, cut))
+        others.append(f"{len(cut)} cut" + (f" ({lost} lost)" if lost else ""))
+    valid = [r.verdict for r in cells if r.is_valid]
+    told = [f"{valid.count('correct')}/{len(valid)} of valid"] if others and valid else []
+    return "; ".join(filter(None, (", ".join(others), *told)))
 
 
 def _p95(values: Sequence[float]) -> float:
@@ -154,6 +161,19 @@ def _count(tokens: float) -> str:
 
 def _style(low: float, high: float) -> str:
     return "green" if low > 0.5 else "red" if high < 0.5 else ""
+
+
+def _cut(records: Iterable[Record]) -> str:
+    """What ``cut`` and ``lost`` mean in this table."""
+    found = [r for r in records if is_cut_answer(r)]
+    if not found:
+        return ""
+    methods = ", ".join(sorted({r.cut.method for r in found if r.cut}))
+    told = (
+        f"cut: answers to a part of the document, the rest was left out by --rlm-overflow {methods}"
+    )
+    lost = "; lost: what was left out held evidence" if any(map(is_lost, found)) else ""
+    return f"{told}{lost}"
 
 
 def _unread(records: Iterable[Record]) -> str:

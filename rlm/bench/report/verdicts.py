@@ -86,6 +86,7 @@ def _notes(c: Comparison) -> str:
     """What kept the sides from an answer, and estimand (b) where some pairs have two answers."""
     found = [_unread(c, c.left, c.left_side), _unread(c, c.right, c.right_side)]
     for name, side in ((c.left, c.left_side), (c.right, c.right_side)):
+        found += [_cut(c, name, side)] * (side.cut > 0)
         found += [f"{name} ran out of time on {side.timeout}"] * (side.timeout > 0)
         found += [f"{name} failed on {side.failed}"] * (side.failed > 0)
     if c.unmatched:
@@ -93,6 +94,7 @@ def _notes(c: Comparison) -> str:
     if c.valid.difference and c.valid.pairs < c.pairs:
         read = c.left_side.truncated or c.right_side.truncated
         did = "both could read" if read else "both answered"
+        did = "both read as a whole" if c.left_side.cut or c.right_side.cut else did
         found.append(f"of the {c.valid.pairs} pairs {did}: {points(c.valid.difference)}")
     return "; ".join(text for text in found if text)
 
@@ -103,6 +105,13 @@ def _unread(c: Comparison, name: str, side: Side) -> str:
     what = "it" if side.truncated == c.pairs else f"{side.truncated} of {c.pairs}"
     sizes = ", ".join(str(w) for w in c.windows) or "unknown"
     return f"{name} could not read {what}: window {sizes}"
+
+
+def _cut(c: Comparison, name: str, side: Side) -> str:
+    """Which answers are to a part of the document only."""
+    which = "all" if side.cut == c.pairs else f"{side.cut} of {c.pairs}"
+    lost = f", {side.lost} without evidence" if side.lost else ""
+    return f"{name} read {which} cut on purpose{lost}"
 
 
 def _over_lengths(records: Iterable[Record], threshold: float) -> list[str]:
@@ -130,7 +139,7 @@ def _effective(series: Series, unit: Unit, threshold: float) -> str:
     for name, lengths in series.items():
         length = effective_length(
             [
-                (length, sum(r.verdict == "correct" for r in found), len(found))
+                (length, sum(r.verdict == "correct" and r.is_valid for r in found), len(found))
                 for length, found in lengths.items()
             ],
             threshold,
@@ -157,8 +166,10 @@ def _lead(series: Series, unit: Unit) -> str:
     interval = f"[{', '.join(dict.fromkeys(ends))}]"
     if found.length is None:
         return f"{RIGHT} {found.reason} {interval}"
-    after = [r.verdict for n in measured if n > found.length for r in left[n]]
-    unread = f", where {LEFT} could not read" if set(after) == {"truncated"} else ""
+    after = [r for n in measured if n > found.length for r in left[n]]
+    reasons = {r.verdict if r.cut is None else "cut" for r in after}
+    unread = f", where {LEFT} could not read" if reasons == {"truncated"} else ""
+    unread = f", where {LEFT} read a part, cut on purpose" if reasons == {"cut"} else unread
     return f"{RIGHT} leads beyond {_about(found.length)} {interval}{unread}"
 
 
@@ -167,7 +178,7 @@ def _at_equal_tokens(series: Series, unit: Unit) -> str:
     left, right = series.get(LEFT, {}), series.get(RIGHT, {})
     found = []
     for length in sorted(left.keys() & right.keys()):
-        valid = (r for r in left[length] if r.verdict in pairs.VALID)
+        valid = (r for r in left[length] if r.is_valid)
         if took := [r.usage.total for r in valid if r.usage.total]:
             most, cells = median(took), right[length]
             within = sum(r.verdict == "correct" and r.usage.total <= most for r in cells)

@@ -17,10 +17,12 @@ from rlm import loop
 from rlm.bench import runner
 from rlm.bench.grid import Cell
 from rlm.bench.records import Record
+from rlm.bench.report.summary import summary
 from rlm.bench.runner import Settings
 from rlm.clients._retries import Backoff
 from rlm.clients.base import Client
 from rlm.clients.ollama import OllamaClient
+from rlm.overflow import Keep, shown
 from rlm.sandbox import Sandbox, open_sandbox
 from tests.servers.ollama_real import NAME, VERSIONS, Fault, RealModel, RealOllama
 
@@ -232,6 +234,58 @@ def test_answer_that_meets_the_end_of_the_window_is_truncated(bench: Bench, vers
         record = measure(FITS)
     assert record.usage.prompt_tokens == sound.usage.prompt_tokens
     assert record.verdict == "truncated"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("method", ["head", "middle", "tail"])
+def test_cell_that_was_cut_on_purpose_is_never_one_that_was_read(
+    bench: Bench, version: str, method: Keep
+) -> None:
+    """Whatever the server does with a prompt that is too long: it gets none, and the record says
+    which part was read, and whether the needle was in it.
+    """
+    bench.settings = replace(bench.settings, overflow=method)
+    with bench.serve(version=version) as (server, measure):
+        record = measure(TOO_LONG)
+        (*_, sent) = server.chats
+        lost = server.lost
+    assert (record.error, lost) == (None, 0)
+    assert record.verdict in ("correct", "wrong")
+    assert not record.is_valid, "counted as a document that was read"
+    assert record.cut is not None
+    assert (record.cut.method, record.cut.counted) == (method, "estimate")
+    assert record.evidence == {"head": "lost", "middle": "kept", "tail": "kept"}[method]
+    item = runner.make_item(TOO_LONG, bench.settings.seed, bench.settings.split)
+    text = shown(item.document, record.cut.kept)
+    assert sent["messages"][-1]["content"] == f"{text}\n\nQuestion: {item.question}"
+    row = summary([record], width=120, color=False).splitlines()[1]
+    assert row.endswith("1 cut (1 lost)" if method == "head" else "1 cut")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_of_each_call_of_a_cut_cell(bench: Bench, fault: Fault) -> None:
+    kind, message, retries = FAULTS[fault]
+    bench.settings = replace(bench.settings, overflow="head")
+    with bench.serve() as (server, measure):
+        server.fail(fault)
+        record = measure(TOO_LONG)
+    assert (record.verdict, record.cut, record.scores) == ("error", None, None)
+    assert record.error is not None
+    assert (record.error.type, record.usage.retries) == (kind, retries)
+    assert message in record.error.message
+
+
+def test_cut_cell_whose_prompt_is_cut_again_is_truncated(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a silent cut behind one on purpose, by a server that has less room than it says."""
+    bench.settings = replace(bench.settings, overflow="tail")
+    whole = RealOllama.fit
+    monkeypatch.setattr(RealOllama, "fit", lambda server, body: whole(server, body)[:300])
+    with bench.serve() as (_, measure):
+        record = measure(TOO_LONG)
+    assert record.cut is not None
+    assert (record.verdict, record.is_valid) == ("truncated", False)
 
 
 def test_loop_that_a_cutting_server_serves_stays_within_the_window(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlm.clients import connect
-from rlm.clients.base import Client, ModelInfo
+from rlm.clients.base import Client, Counts, ModelInfo
 from rlm.clients.cassette import Player, Recorder
 from rlm.clients.llamacpp import Engine
 from rlm.errors import (
@@ -58,6 +58,30 @@ def test_a_replayed_completion_is_the_recorded_one(tiny_gguf: Path, tmp_path: Pa
         assert client.info() == info
         assert client.chat(TALK, options=options) == made
     assert made.completion_ids
+
+
+def test_a_count_is_replayed_and_one_that_was_not_made_is_told(
+    tiny_gguf: Path, tmp_path: Path
+) -> None:
+    spec, tape = f"gguf/{tiny_gguf}", tmp_path / "tape"
+    with closing(connect(spec, num_ctx=512, record=tape)) as client:
+        assert isinstance(client, Counts)
+        made = client.count(TALK)
+        client.chat(TALK, options=Options(max_tokens=1))
+    with closing(connect(spec, num_ctx=512, replay=tape)) as client:
+        assert isinstance(client, Counts)
+        assert client.count(TALK) == made
+        assert made is not None
+        with pytest.raises(NotRecorded, match="does not hold the count of this prompt"):
+            client.count(TALK[:1])
+        with pytest.raises(NotRecorded, match="the nearest of its 1 differs"):
+            client.chat(TALK[:1], options=Options(max_tokens=1))
+
+
+def test_that_nobody_counts_is_replayed_too(tmp_path: Path) -> None:
+    with closing(Recorder(Scripted([]), tmp_path)) as client:
+        assert client.count(TALK) is None
+    assert player(tmp_path).count(TALK) is None
 
 
 def test_seconds_are_no_part_of_a_request(tmp_path: Path) -> None:

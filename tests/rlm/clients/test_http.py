@@ -6,11 +6,14 @@ import math
 import socket
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
+import httpx
 import pytest
 
 from rlm.clients._http import Http
-from rlm.clients._retries import Backoff
+from rlm.clients._retries import Backoff, seconds_told
 from rlm.clients._thinking import without_thinking
 from rlm.errors import CallTimeout, ProtocolError, ServerUnreachable
 from tests.servers.scripted import Reply, ScriptedServer
@@ -144,6 +147,78 @@ def test_the_server_says_when_to_come_back(header: str, again: bool) -> None:
         assert time.monotonic() - started >= (1 if header == "1" else 0)
 
 
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0.0),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": " 1.5 "}, 1.5),
+        ({"Retry-After": "-3"}, 0.0),
+        ({"Retry-After": "soon"}, 0.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 12:00:20 GMT"}, 20.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 14:00:20 +0200"}, 20.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 12:00:20 -0000"}, 20.0),
+        ({"Retry-After": "Sat, 21 Nov 2026 11:59:00 GMT"}, 0.0),
+        ({"retry-after-ms": "250", "Retry-After": "1"}, 0.25),
+        ({"retry-after-ms": "soon", "Retry-After": "1"}, 1.0),
+        ({"x-ratelimit-reset-requests": "6m0s"}, 0.0),
+        ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}, 0.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 360.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "7.66s"}, 7.66),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "20ms"}, 0.02),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1h2m"}, 3720.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "12"}, 12.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": ""}, 0.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "later"}, 0.0),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "2s",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "1m3s",
+            },
+            63.0,
+        ),
+        ({"Retry-After": "2", "x-ratelimit-remaining-tokens": "0"}, 2.0),
+    ],
+)
+def test_what_a_busy_server_says(headers: dict[str, str], seconds: float) -> None:
+    assert seconds_told(httpx.Headers(headers), NOW) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("headers", "again"),
+    [
+        ({"Retry-After": format_datetime(datetime.now(UTC) - timedelta(days=1))}, True),
+        ({"Retry-After": format_datetime(datetime.now(UTC) + timedelta(days=1))}, False),
+        ({"retry-after-ms": "300"}, True),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"}, True),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, False),
+    ],
+)
+def test_limits_are_kept_over_a_socket(status: int, headers: dict[str, str], again: bool) -> None:
+    """As long as it was told, and not at all where that is beyond the cap."""
+    busy = Reply({"error": "busy"}, status=status, headers=headers)
+    waits = "300" in "".join(headers.values())
+    with ScriptedServer({"/x": Reply({"a": 1})}) as server:
+        server.once("/x", busy)
+        http, started = Http(server.address, absent="x", backoff=quick()), time.monotonic()
+        noted: list[str] = []
+        if again:
+            assert http.post("/x", {}, retries=noted) == {"a": 1}
+        else:
+            with pytest.raises(ProtocolError, match=f"{status}: busy"):
+                http.post("/x", {}, retries=noted)
+        http.close()
+        assert time.monotonic() - started >= (0.3 if waits else 0)
+        assert len(server.asked) == 1 + again
+    assert noted == [f"HTTP {status}"] * again
+
+
 def test_waits_double_up_to_a_cap_and_differ() -> None:
     low, high = (Backoff(tries=9, longest=20, jitter=lambda j=j: j) for j in (0.0, 1.0))
     assert [low.wait(n) for n in range(7)] == [0.5, 1, 2, 4, 8, 10, 10]
@@ -186,3 +261,21 @@ def test_proxy_of_the_environment_is_not_used_for_this_machine(
 )
 def test_thinking_is_taken_off_the_start(text: str, answer: str) -> None:
     assert without_thinking(text) == answer
+    assert without_thinking(text, is_open=True) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so it is six</think>\n\n42", "42"),
+        ("</think>42", "42"),
+        ("six</think><think>seven</think>42", "42"),
+        ("so it is six", "so it is six"),
+        ("a <think>b</think> c", "a <think>b</think> c"),
+    ],
+)
+def test_thinking_that_the_template_began_is_taken_off_where_that_may_be(
+    text: str, answer: str
+) -> None:
+    assert without_thinking(text, is_open=True) == answer
+    assert without_thinking(text) == text

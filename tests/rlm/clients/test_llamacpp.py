@@ -161,6 +161,15 @@ def test_other_template_is_rendered_by_the_engine(other: LlamaCppClient) -> None
     assert answer.times.prefill > 0
 
 
+@pytest.mark.parametrize("which", ["embedded", "other"])
+def test_count_is_what_a_call_would_take(which: str, request: pytest.FixtureRequest) -> None:
+    """Special tokens in the text included: each way of asking takes them as its calls do."""
+    client: LlamaCppClient = request.getfixturevalue(which)
+    for talk in (TALK, [Message("system", "<|im_end|> é"), Message("user", "x <|im_start|>")]):
+        done = client.chat(talk, options=Options(max_tokens=1))
+        assert client.count(talk) == done.usage.prompt_tokens
+
+
 def test_other_template_refuses_a_long_prompt_with_numbers(other: LlamaCppClient) -> None:
     with pytest.raises(PromptTooLong) as caught:
         other.chat([Message("user", "x" * 600)], options=Options())

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
+from rlm.bench import runner
+from rlm.bench.grid import Cell
+from rlm.bench.records import encode
+from rlm.bench.runner import Settings
+from rlm.clients import connect
 from rlm.clients.openai import OpenAIClient
 from rlm.errors import (
     CallTimeout,
@@ -18,8 +26,9 @@ from rlm.errors import (
     UsageError,
 )
 from rlm.messages import Message, Options, Usage
+from rlm.sandbox import open_sandbox
 from tests.servers.openai import NAME, chat, openai_server
-from tests.servers.scripted import Reply, ScriptedServer
+from tests.servers.scripted import Asked, Reply, ScriptedServer
 
 TALK = [Message("user", "What is six times seven?")]
 CHAT = "/v1/chat/completions"
@@ -109,6 +118,166 @@ def test_window_of_llama_server_is_that_of_its_slots(told: int | None, window: i
         assert [client.info().window for _ in range(2)] == [window, window]
         client.close()
         assert len(server.bodies("/props")) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "window"),
+    [
+        ({"state": "loaded", "max_context_length": 32768, "loaded_context_length": 4096}, 4096),
+        ({"state": "not-loaded", "max_context_length": 32768}, None),
+    ],
+)
+def test_window_of_lm_studio_is_that_of_the_loaded_model(
+    entry: dict[str, object], window: int | None
+) -> None:
+    """Not the most it was trained for."""
+    with openai_server() as server:
+        listed = [{"id": "other", "loaded_context_length": 7}, {"id": NAME, **entry}]
+        server.standing["/api/v0/models"] = Reply({"object": "list", "data": listed})
+        client = OpenAIClient(NAME, server.address)
+        assert client.info().window == window
+        client.close()
+
+
+UNKNOWN = {
+    "OpenAI": Reply(
+        {"error": {"message": "Unrecognized request argument supplied: chat_template_kwargs"}},
+        status=400,
+    ),
+    "FastAPI": Reply(
+        {
+            "detail": [
+                {
+                    "type": "extra_forbidden",
+                    "loc": ["body", "chat_template_kwargs"],
+                    "msg": "Extra inputs are not permitted",
+                }
+            ]
+        },
+        status=422,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_a_strict_server_is_asked_without_the_field_it_does_not_know(
+    server: ScriptedServer, client: OpenAIClient, kind: str
+) -> None:
+    server.once(CHAT, UNKNOWN[kind])
+    first, second = (client.chat(TALK, options=Options(seconds=60.0)) for _ in range(2))
+    status = UNKNOWN[kind].status
+    assert first.retries == (f"HTTP {status}: chat_template_kwargs is not known",)
+    assert (first.text, second.text, second.retries) == ("Forty-two.", "Forty-two.", ())
+    bodies = server.bodies(CHAT)
+    assert ["chat_template_kwargs" in body for body in bodies] == [True, False, False]
+    assert bodies[1] == {k: v for k, v in bodies[0].items() if k != "chat_template_kwargs"}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply({"error": {"message": "chat_template_kwargs crashed"}}, status=500),
+        Reply({"error": {"message": "temperature is too high"}}, status=400),
+    ],
+)
+def test_another_refusal_is_not_sent_again(
+    server: ScriptedServer, client: OpenAIClient, reply: Reply
+) -> None:
+    server.once(CHAT, reply)
+    with pytest.raises(ProtocolError) as caught:
+        client.chat(TALK, options=Options())
+    assert (len(server.bodies(CHAT)), caught.value.retries) == (1, ())
+
+
+def test_a_server_that_refuses_without_the_field_too_fails_as_it_says(
+    server: ScriptedServer, client: OpenAIClient
+) -> None:
+    server.once(CHAT, *[UNKNOWN["OpenAI"]] * 2)
+    with pytest.raises(ProtocolError, match=r"400: .*Unrecognized") as caught:
+        client.chat(TALK, options=Options())
+    assert len(caught.value.retries) == 1
+
+
+def test_thinking_that_the_template_began_is_no_part_of_the_answer(
+    server: ScriptedServer, client: OpenAIClient
+) -> None:
+    server.once(CHAT, chat("The text says six.\n</think>\n\n42"))
+    assert client.chat(TALK, options=Options()).text == "42"
+
+
+def test_a_server_without_a_route_that_counts_is_not_asked_for_long(
+    server: ScriptedServer, client: OpenAIClient
+) -> None:
+    assert [client.count(TALK) for _ in range(3)] == [None] * 3
+    asked = [asked.path for asked in server.asked]
+    assert (asked.count("/tokenize"), asked.count("/apply-template")) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", [{"tokens": []}, {"count": 0}, {"count": "many"}])
+def test_a_count_that_is_none_is_not_taken_for_one(
+    server: ScriptedServer, client: OpenAIClient, answer: dict[str, object]
+) -> None:
+    """llama-server answers a question of vLLM's kind with no tokens at all."""
+    server.standing["/tokenize"] = Reply(answer)
+    assert client.count(TALK) is None
+
+
+class Echo(ScriptedServer):
+    """Sends the Authorization header back: in errors of a status, or in the text of its answer."""
+
+    status = 200
+
+    def reply(self, asked: Asked) -> Reply:
+        key = asked.headers.get("Authorization", "")
+        if asked.path != CHAT:
+            return super().reply(asked)
+        self.asked.append(asked)
+        if self.status == 200:
+            return chat(f"You sent {key}", headers={"Authorization": key})
+        body = {"error": {"message": f"refused {key}", "headers": {"Authorization": key}}}
+        return Reply(body, status=self.status, headers={"Retry-After": "3600"})
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 422, 429, 500, 503])
+def test_a_key_that_is_sent_back_is_kept_nowhere(
+    status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in the record, the trajectory, the cassette, the log, nor in an error's traceback."""
+    key = 'sk-very"secret/0123456789'
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    caplog.set_level("DEBUG")
+    settings = Settings(run=tmp_path / "run", sandbox="process")
+    cell = Cell("niah", 1024, 50, 0, "vanilla")
+    with Echo({"/v1/models": Reply({"data": [{"id": NAME}]})}) as server:
+        server.status = status
+        spec = f"openai/{NAME}@{server.address}"
+        with (
+            closing(connect(spec, record=tmp_path / "tape")) as client,
+            closing(open_sandbox("process")) as sandbox,
+        ):
+            done = runner.measure(cell, settings, client=lambda: client, sandbox=lambda: sandbox)
+            with suppress(ClientError):
+                client.chat(TALK, options=Options())
+        sent = [asked.headers.get("Authorization") for asked in server.asked]
+    assert f"Bearer {key}" in sent, "the server was not even told it"
+    assert done.record is not None
+    kept = [path.read_text() for path in tmp_path.rglob("*.json*")]
+    assert len(kept) == 2
+    told = "\n".join([encode(done.record), caplog.text, *kept])
+    assert "***" in told
+    for secret in (key, json.dumps(key)[1:-1], "0123456789"):
+        assert secret not in told
+
+
+def test_a_word_for_a_key_is_no_secret_that_an_answer_may_not_hold(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards answers from the dummies that servers at home are given."""
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    client = OpenAIClient(NAME, server.address)
+    server.once(CHAT, chat("The box is EMPTY"))
+    assert client.chat(TALK, options=Options()).text == "The box is EMPTY"
+    client.close()
 
 
 def test_call_ends_with_its_seconds(server: ScriptedServer, client: OpenAIClient) -> None:
