@@ -237,7 +237,7 @@ class _Verification:
         record = row.record
         if row.is_newest:  # another run of the cell has the place of an older one's trajectory
             try:
-                source = replace(source, trajectory=_trajectory(self.path, record))
+                source = replace(source, trajectory=read_trajectory(self.path, record))
             except RecordError as error:
                 self._tell(row, str(error))
         for check in (_document, _grep, _usage, self._answer, self._key):
@@ -325,7 +325,7 @@ def _place(record: Record) -> Place:
     return cell, record.seed, split
 
 
-def _trajectory(run: Path, record: Record) -> Trajectory | None:
+def read_trajectory(run: Path, record: Record) -> Trajectory | None:
     """The trajectory of a row, its bytes being those that the row speaks of.
 
     Raises:
