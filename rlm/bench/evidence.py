@@ -15,18 +15,18 @@ from typing import Final, Literal, get_args
 
 from rlm.bench.records import FAILED, Record
 from rlm.bench.tasks.base import Item, Span
-from rlm.messages import Message
-from rlm.trajectory import Trajectory
+from rlm.trajectory import Call, Trajectory
 
 LEAST: Final = 24
 """Characters from which on a piece of a text counts as read in the document."""
 COVERED: Final = 0.8
 """Share of a span to be read where the answer's own place in it is not known."""
-_SEED: Final = 16
+_SEED: Final = 20
 _STRIDE: Final = LEAST - _SEED + 1
 """Any common piece of `LEAST` characters holds a seed that begins at a multiple of this."""
 _PLACES: Final = 32
-"""Places of one seed in a text that are followed; a text of one repeated phrase has thousands."""
+"""Places of one seed in a text that are followed; one repeated phrase may have thousands."""
+_STEPS: Final = (256, 16, 4, 1)
 
 Cause = Literal[
     "never looked", "misread", "sub-call wrong", "bad FINAL", "sandbox", "limit", "not measured"
@@ -67,13 +67,21 @@ class Reading:
 
 def reading(item: Item, trajectory: Trajectory) -> Reading:
     """What the calls of a trajectory were shown of the document of `item`."""
-    printed = _passages(item, _prompts(trajectory, "root", "last"))
-    passed = _passages(item, _prompts(trajectory, "sub"))
-    seen = tuple(_is_seen(item, span, merged([*printed, *passed])) for span in item.spans)
-    return Reading(printed, passed, seen)
+    printed, passed = passages(
+        item.document,
+        _prompts(item, trajectory, "root", "last"),
+        _prompts(item, trajectory, "sub"),
+    )
+    read = merged([*printed, *passed])
+    return Reading(printed, passed, tuple(_is_seen(item, span, read) for span in item.spans))
 
 
-def cause(record: Record, item: Item | None, trajectory: Trajectory | None) -> Cause | None:
+def cause(
+    record: Record,
+    item: Item | None,
+    trajectory: Trajectory | None,
+    read: Reading | None = None,
+) -> Cause | None:
     """Why a cell of the loop has no right answer; ``None`` if it has one, or nobody can tell.
 
     The first of these that holds: sandbox (it failed), not measured, limit, sandbox (it stopped a
@@ -83,6 +91,7 @@ def cause(record: Record, item: Item | None, trajectory: Trajectory | None) -> C
         record: the cell.
         item: its document and question; ``None`` if it cannot be made.
         trajectory: what happened; ``None`` if it is not there.
+        read: its `reading`, if that is known already.
     """
     if record.verdict == "correct":
         return None
@@ -92,7 +101,7 @@ def cause(record: Record, item: Item | None, trajectory: Trajectory | None) -> C
         return "bad FINAL"
     if item is None or trajectory is None:
         return None
-    return _of_reading(record, item, trajectory)
+    return _of_reading(record, item, trajectory, read)
 
 
 def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
@@ -106,37 +115,51 @@ def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def passages(document: str, texts: Iterable[str]) -> tuple[Span, ...]:
-    """Passages of `document` that stand in one of `texts`.
+def passages(document: str, *groups: Iterable[str]) -> tuple[tuple[Span, ...], ...]:
+    """For each group of texts, the passages of `document` that stand in one of them.
 
     A piece of a text that stands at several places of the document is counted at one of them, that
     where most of its neighbourhood agrees. The cost grows with the length of the document plus that
     of the texts.
     """
-    pieces = list(dict.fromkeys(texts))
-    seeds: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for number, text in enumerate(pieces):
-        for at in range(len(text) - _SEED + 1):
-            places = seeds[text[at : at + _SEED]]
-            if len(places) < _PLACES:
-                places.append((number, at))
+    unique = [list(dict.fromkeys(texts)) for texts in groups]
+    pieces = [text for texts in unique for text in texts]
+    group_of = [number for number, texts in enumerate(unique) for _ in texts]
+    seeds = _seeds(pieces)
     matches: set[tuple[int, int, int, int]] = set()
     reached: dict[tuple[int, int], int] = {}  # of a text and an offset: the end of its last match
-    for start in range(0, len(document) - _SEED + 1, _STRIDE):
-        for number, at in seeds.get(document[start : start + _SEED], ()):
+    starts = range(0, len(document) - _SEED + 1, _STRIDE)
+    for start in [i for i in starts if document[i : i + _SEED] in seeds]:
+        for number, at in seeds[document[start : start + _SEED]]:
             if reached.get((number, start - at), -1) > start:
                 continue
             before, after = _extent(document, start, pieces[number], at)
             reached[number, start - at] = start + after
             if before + after >= LEAST:
                 matches.add((-(before + after), number, at - before, start - before))
-    return merged(_without_echoes(sorted(matches)))
+    found: list[list[Span]] = [[] for _ in groups]
+    for number, span in _without_echoes(sorted(matches)):
+        found[group_of[number]].append(span)
+    return tuple(merged(spans) for spans in found)
 
 
-def _without_echoes(matches: Sequence[tuple[int, int, int, int]]) -> Iterator[Span]:
-    """Of matches, longest first, those with `LEAST` characters that no longer one has explained.
+def _seeds(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    """Where each piece of `_SEED` characters stands: (number of the text, place in it)."""
+    found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        for at in range(len(text) - _SEED + 1):
+            places = found[text[at : at + _SEED]]
+            if len(places) < _PLACES or places[-_PLACES][0] != number:
+                places.append((number, at))
+    return found
 
-    A match is (minus its length, text, place in the text, place in the document).
+
+def _without_echoes(
+    matches: Sequence[tuple[int, int, int, int]],
+) -> Iterator[tuple[int, Span]]:
+    """Text and span of each match that has `LEAST` characters which no longer one has explained.
+
+    Matches, the longest first, are (minus the length, text, place in it, place in the document).
     """
     explained: defaultdict[int, list[Span]] = defaultdict(list)
     for negative, number, at, start in matches:
@@ -144,7 +167,7 @@ def _without_echoes(matches: Sequence[tuple[int, int, int, int]]) -> Iterator[Sp
         new = (own.end - own.start) - _overlap(own, explained[number])
         if new >= LEAST:
             explained[number] = list(merged([*explained[number], own]))
-            yield Span(start, start - negative)
+            yield number, Span(start, start - negative)
 
 
 def _overlap(span: Span, others: Iterable[Span]) -> int:
@@ -154,31 +177,32 @@ def _overlap(span: Span, others: Iterable[Span]) -> int:
 
 def _extent(document: str, start: int, text: str, at: int) -> tuple[int, int]:
     """How far two texts agree to the left of a place, and from it to the right."""
-    before = after = 0
-    step = 256
-    while step:
-        left, right = before + step, after + step
-        if left <= min(start, at) and document[start - left : start] == text[at - left : at]:
-            before = left
-            continue
-        if document[start + after : start + right] == text[at + after : at + right] and (
-            start + right <= len(document) and at + right <= len(text)
+    before, most = 0, min(start, at)
+    for step in _STEPS:
+        while before + step <= most and (
+            document[start - before - step : start - before]
+            == text[at - before - step : at - before]
         ):
-            after = right
-            continue
-        step //= 2
+            before += step
+    after, most = _SEED, min(len(document) - start, len(text) - at)
+    for step in _STEPS:
+        while after + step <= most and (
+            document[start + after : start + after + step] == text[at + after : at + after + step]
+        ):
+            after += step
     return before, after
 
 
-def _passages(item: Item, texts: Iterable[str]) -> tuple[Span, ...]:
-    return passages(item.document, (t.replace(item.question, "\0") for t in texts))
-
-
-def _prompts(trajectory: Trajectory, *kinds: str) -> Iterator[str]:
+def _prompts(item: Item, trajectory: Trajectory, *kinds: str) -> Iterator[str]:
     """What calls of these kinds were sent, but for system prompts and the model's own replies."""
     for call in trajectory.calls:
         if call.kind in kinds and call.completion is not None:
-            yield from (m.content for m in call.messages if m.role == "user")
+            yield from (_unasked(item, m.content) for m in call.messages if m.role == "user")
+
+
+def _unasked(item: Item, text: str) -> str:
+    """The text without the question."""
+    return text.replace(item.question, "\0")
 
 
 def _is_seen(item: Item, span: Span, read: Sequence[Span]) -> bool:
@@ -201,28 +225,37 @@ def _broken_off(record: Record, trajectory: Trajectory | None) -> Cause | None:
     return "sandbox" if any(cell.result.status in ("timeout", "died") for cell in cells) else None
 
 
-def _of_reading(record: Record, item: Item, trajectory: Trajectory) -> Cause | None:
+def _of_reading(
+    record: Record, item: Item, trajectory: Trajectory, read: Reading | None
+) -> Cause | None:
     """Why an answer is wrong that the loop gave by itself."""
     answers = [
         _has(record.gold, call.completion.text)
         for call in trajectory.calls
-        if call.kind == "sub" and call.completion is not None and _showed(item, call.messages)
+        if call.kind == "sub" and call.completion is not None and _showed(item, call)
     ]
     if any(answers):
         return "bad FINAL"
     if not item.spans:
         return None
-    if not any(reading(item, trajectory).seen):
+    if not any((read or reading(item, trajectory)).seen):
         return "never looked"
     return "sub-call wrong" if answers else "misread"
 
 
-def _showed(item: Item, messages: Sequence[Message]) -> bool:
+def _showed(item: Item, call: Call) -> bool:
     """Whether a prompt showed some of the evidence; where its place is unknown, any prompt did."""
     if not item.spans:
         return True
-    read = _passages(item, (message.content for message in messages))
-    return any(_is_seen(item, span, read) for span in item.spans)
+    text = _unasked(item, call.messages[-1].content)
+    return any(_is_shown(item, span, text) for span in item.spans)
+
+
+def _is_shown(item: Item, span: Span, text: str) -> bool:
+    """Whether a text shows a span; only what surrounds it is looked at."""
+    start = max(0, span.start - LEAST)
+    (read,) = passages(item.document[start : span.end + LEAST], [text])
+    return _is_seen(item, span, [Span(start + r.start, start + r.end) for r in read])
 
 
 def _has(gold: str, text: str) -> bool:

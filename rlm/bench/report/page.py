@@ -5,7 +5,7 @@ click opens is unpacked from compressed data in the same file by the script besi
 Content-Security-Policy forbids every fetch, and every script and style but these two.
 
 Whatever a model wrote is text here: the template escapes it, the script sets it as text, and
-control characters are shown by their names.
+control characters are shown by their numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rlm.bench import gates, pairs, records
 from rlm.bench.grid import Unit
@@ -31,9 +31,6 @@ from rlm.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-_PICTURES: Final = 0x2400
-"""Of control characters, in Unicode: this plus their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class RunFigures:
     """One run as the page shows it.
 
     Attributes:
-        name: as it was given.
+        name: of its folder, or as it was given where that is ambiguous.
         models: what answered: specification, window, server.
         cells: how many.
         tasks: their figures.
@@ -129,9 +126,10 @@ def render(runs: Sequence[str], *, progress: Callable[[int, int], None] | None =
     for run, cells in zip(runs, loaded, strict=True):
         payload.add(run, cells, count)
     index, chunks = payload.blobs()
+    names = _names(runs)
     shown = [
-        _of_run(number, run, cells, payload)
-        for number, (run, cells) in enumerate(zip(runs, loaded, strict=True))
+        _of_run(number, name, cells, payload)
+        for number, (name, cells) in enumerate(zip(names, loaded, strict=True))
     ]
     script, style = _asset("page.js"), _style()
     return (
@@ -140,8 +138,8 @@ def render(runs: Sequence[str], *, progress: Callable[[int, int], None] | None =
         .render(
             runs=shown,
             compared=[
-                _compared(runs[0], loaded[0], *other)
-                for other in zip(runs[1:], loaded[1:], strict=True)
+                _compared(names[0], loaded[0], *other)
+                for other in zip(names[1:], loaded[1:], strict=True)
             ],
             plot=figures.PLOT,
             wide=figures.WIDE,
@@ -158,20 +156,21 @@ def render(runs: Sequence[str], *, progress: Callable[[int, int], None] | None =
     )
 
 
+def _names(runs: Sequence[str]) -> list[str]:
+    """What the runs are called: the names of their folders, if these tell them apart."""
+    names = [records.folder(run).name for run in runs]
+    return names if len(set(names)) == len(names) else list(runs)
+
+
 def visible(text: str) -> str:
-    """The text with control characters, invisible ones and half characters shown by name."""
-    return "".join(c if c in "\n\t" or not _is_hidden(c) else _name(c) for c in text)
+    """The text with control characters, invisible ones and half characters as ``⟨U+001B⟩``."""
+    return "".join(
+        c if c in "\n\t" or not _is_hidden(c) else f"\u27e8U+{ord(c):04X}\u27e9" for c in text
+    )
 
 
 def _is_hidden(c: str) -> bool:
-    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co")
-
-
-def _name(c: str) -> str:
-    code = ord(c)
-    if code < 0x20:
-        return chr(_PICTURES + code)
-    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"\u27e8U+{code:04X}\u27e9"
+    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 def _of_run(number: int, run: str, cells: Sequence[Record], payload: Payload) -> RunFigures:

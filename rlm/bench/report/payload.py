@@ -212,7 +212,7 @@ class _Reader:
         keep = [item.document[s.start : s.end] for s in item.spans] if item else []
         is_loop = record.architecture == RIGHT or bool(trajectory and trajectory.turns)
         read = evidence.reading(item, trajectory) if is_loop and item and trajectory else None
-        why = evidence.cause(record, item, trajectory) if is_loop else None
+        why = evidence.cause(record, item, trajectory, read) if is_loop else None
         if is_loop:
             self.told.append(Told(record, why, read.share if read else None))
         return {

@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const report = $("report"), view = $("view"), tip = $("tip");
 const CHUNK = Number($("index").dataset.chunk);
 const FIELDS = ["run", "task", "unit", "length", "depth", "outcome", "cause"];
-const HIDDEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Co}]/gu;
+const HIDDEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 const TOKENS = new RegExp([
   /(?<m>#[^\n]*)/, /(?<s>[rbfuRBFU]{0,2}(?:"""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?))/,
   /\b(?<k>and|as|assert|async|await|break|class|continue|def|del|elif|else|except|finally|for|from|global|if|import|in|is|lambda|not|or|pass|raise|return|try|while|with|yield|None|True|False|FINAL|FINAL_VAR|llm_query|llm_query_batched|query_chunks|rlm_query)\b/,
@@ -14,12 +14,9 @@ const TOKENS = new RegExp([
 let items = null, shown = null, listed = [], address = "", scrolled = 0, current = -1;
 const chunks = new Map();
 
-// Control characters, invisible ones and half characters by name.
-const visible = (text) => text.replace(HIDDEN, (c) => {
-  const code = c.codePointAt(0);
-  if (code < 32) return String.fromCharCode(0x2400 + code);
-  return code === 127 ? "\u2421" : "\u27e8U+" + code.toString(16).toUpperCase().padStart(4, "0") + "\u27e9";
-});
+// Control characters, invisible ones and half characters by their numbers.
+const visible = (text) => text.replace(HIDDEN, (c) =>
+  "\u27e8U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "\u27e9");
 
 function make(tag, attributes, ...children) {
   const [name, ...classes] = tag.split(".");
