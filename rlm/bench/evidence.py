@@ -8,7 +8,7 @@ and neither is the question, which often shares words with the sentence that ans
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -26,6 +26,9 @@ _STRIDE: Final = LEAST - _SEED + 1
 """Any common piece of `LEAST` characters holds a seed that begins at a multiple of this."""
 _PLACES: Final = 32
 """Places of one seed in a text that are followed; one repeated phrase may have thousands."""
+_COMMON: Final = 64
+"""Places of one seed in a document from which on it is boilerplate: a log has the same beginning
+in each line, and a passage is told by what else is in it."""
 _STEPS: Final = (256, 16, 4, 1)
 
 Cause = Literal[
@@ -119,8 +122,8 @@ def passages(document: str, *groups: Iterable[str]) -> tuple[tuple[Span, ...], .
     """For each group of texts, the passages of `document` that stand in one of them.
 
     A piece of a text that stands at several places of the document is counted at one of them, that
-    where most of its neighbourhood agrees. The cost grows with the length of the document plus that
-    of the texts.
+    where most of its neighbourhood agrees; one that stands at hundreds is not counted. The cost
+    grows with the length of the document plus that of the texts.
     """
     unique = [list(dict.fromkeys(texts)) for texts in groups]
     pieces = [text for texts in unique for text in texts]
@@ -129,7 +132,9 @@ def passages(document: str, *groups: Iterable[str]) -> tuple[tuple[Span, ...], .
     matches: set[tuple[int, int, int, int]] = set()
     reached: dict[tuple[int, int], int] = {}  # of a text and an offset: the end of its last match
     starts = range(0, len(document) - _SEED + 1, _STRIDE)
-    for start in [i for i in starts if document[i : i + _SEED] in seeds]:
+    hits = [i for i in starts if document[i : i + _SEED] in seeds]
+    often = Counter(document[i : i + _SEED] for i in hits)
+    for start in [i for i in hits if often[document[i : i + _SEED]] <= _COMMON]:
         for number, at in seeds[document[start : start + _SEED]]:
             if reached.get((number, start - at), -1) > start:
                 continue

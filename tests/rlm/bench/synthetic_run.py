@@ -8,16 +8,15 @@ report tells, so that all of it can be looked at. Nothing in it was said by a mo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from rlm.bench import records, runner
 from rlm.bench.grid import LENGTHS, Cell
-from rlm.bench.records import Doc, Record, Seconds, Tokens
+from rlm.bench.records import Record, Seconds, Tokens
 from rlm.bench.runner import Settings
 from rlm.bench.tasks.base import Item, Scores
 from rlm.clients.base import ModelInfo
@@ -56,8 +55,6 @@ def write(folder: Path, cells: int, *, lengths=LENGTHS, depths=(10, 50, 90), hos
 
 
 def _written(folder: Path, record: Record, answer: str, ended: str, told: Trajectory) -> Record:
-    from dataclasses import replace
-
     usage, scores = told.usage, None
     verdict = "truncated"
     if not any(call.error for call in told.calls):
@@ -90,8 +87,10 @@ def _vanilla(item: Item, random: Random) -> tuple[str, str, Trajectory]:
         error = f"PromptTooLong: the prompt of {tokens} tokens leaves no room"
         return "", "answered", Trajectory("v1", (Call("vanilla", 0, sent, None, error),))
     answer = item.gold if random.random() > tokens / WINDOW * 0.8 else "12345"
-    return answer, "answered", Trajectory(
-        "v1", (Call("vanilla", 0, sent, _completion(answer, tokens)),)
+    return (
+        answer,
+        "answered",
+        Trajectory("v1", (Call("vanilla", 0, sent, _completion(answer, tokens)),)),
     )
 
 
