@@ -35,8 +35,20 @@ HOSTILE = (
 )
 
 
-def write(folder: Path, cells: int, *, lengths=LENGTHS, depths=(10, 50, 90), hostile=False) -> None:
-    """Write a run of `cells` cells, one half vanilla; `hostile` puts `HOSTILE` into every text."""
+def write(
+    folder: Path,
+    cells: int,
+    *,
+    lengths=LENGTHS,
+    depths=(10, 50, 90),
+    failing: float = 0.1,
+    hostile: bool = False,
+) -> None:
+    """Write a run of `cells` cells, one half vanilla.
+
+    `failing` is the share of stories other than the plain one, with more in long documents;
+    `hostile` puts `HOSTILE` into every text that a model could have written.
+    """
     random = Random(8)
     settings = Settings(folder, environment={"versions": {"python": "3.11"}, "git": ""})
     places = [(t, n, d) for t in ("niah", "long_doc_qa") for n in lengths for d in depths]
@@ -48,7 +60,11 @@ def write(folder: Path, cells: int, *, lengths=LENGTHS, depths=(10, 50, 90), hos
         for name in ("vanilla", "rlm"):
             cell = Cell(task, length, depth, sample, name)
             record = runner.prepare(runner.blank(cell, settings), settings, INFO, item)
-            made = _vanilla(item, random) if name == "vanilla" else _rlm(item, random, hostile)
+            made = (
+                _vanilla(item, random)
+                if name == "vanilla"
+                else _rlm(item, random, failing, hostile)
+            )
             rows.append(records.encode(_written(folder, record, *made)))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / records.RESULTS).write_text("\n".join(rows) + "\n")
@@ -131,9 +147,9 @@ class _Story:
         self.sent += [Message("assistant", reply), Message("user", feedback)]
 
 
-def _rlm(item: Item, random: Random, hostile: bool) -> tuple[str, str, Trajectory]:
+def _rlm(item: Item, random: Random, failing: float, hostile: bool) -> tuple[str, str, Trajectory]:
     share = len(item.document) / 600_000
-    kind = random.choice(STORIES[1:]) if random.random() < 0.1 + share else "right"
+    kind = random.choice(STORIES[1:]) if random.random() < failing + share else "right"
     story = _Story(item)
     span, nasty = item.spans[0], HOSTILE if hostile else ""
     start = 40 if kind == "blind" else max(0, span.start - 90)

@@ -35,7 +35,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs on the same documents; one speaks to browsers."""
     root = tmp_path_factory.mktemp("page")
     for name, hostile in (("plain", False), ("hostile", True)):
-        synthetic_run.write(root / "runs" / name, CELLS, lengths=(1024, 32768), hostile=hostile)
+        folder, lengths = root / "runs" / name, (1024, 32768)
+        synthetic_run.write(folder, CELLS, lengths=lengths, failing=0.8, hostile=hostile)
     return root
 
 
