@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from math import log2
 from typing import Final
-from urllib.parse import quote
 
 from rlm.bench import pairs
 from rlm.bench.grid import CHARS_PER_TOKEN, Unit, label
@@ -34,18 +33,21 @@ HIGH: Final = 30.0
 """Of a square."""
 
 
+Parts = tuple[str, ...]
+"""What stands after ``#/list/`` in an address, part by part; ``*`` is any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which items something opens: the part of the address after ``#/list/``."""
+    """Which items of a run and task something opens."""
 
     run: int
     task: str
     unit: Unit
 
-    def to(self, length: int, depth: object = "*", outcome: str = "*", cause: str = "*") -> str:
-        """The address of the items of a place."""
-        where = (self.run, self.task, self.unit, length, depth, outcome, cause)
-        return "/".join(quote(str(part), safe="*") for part in where)
+    def to(self, length: int, depth: object = "*", outcome: str = "*", cause: str = "*") -> Parts:
+        """Those of a place, an outcome of the pair, a cause of failure."""
+        return str(self.run), self.task, self.unit, str(length), str(depth), outcome, cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Square:
     tip: str
     shade: int | None
     hatched: bool
-    query: str
+    query: Parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from rlm.bench.evidence import CAUSES, MEANING
 from rlm.bench.grid import label
 from rlm.bench.records import Record
 from rlm.bench.report import summary
-from rlm.bench.report.figures import Query
+from rlm.bench.report.figures import Parts, Query
 from rlm.bench.report.payload import Told
 from rlm.bench.report.verdicts import LEFT, RIGHT
 from rlm.bench.statistics import wilson
@@ -24,7 +24,7 @@ class Bar:
 
     where: str
     pairs: int
-    pieces: tuple[tuple[str, int, float, float, str], ...]
+    pieces: tuple[tuple[str, int, float, float, Parts], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class CauseRow:
 
     name: str
     meaning: str
-    counts: tuple[tuple[int, str], ...]
+    counts: tuple[tuple[int, Parts], ...]
     total: int
 
 

@@ -167,7 +167,7 @@ def test_what_was_not_answered_is_hatched_and_never_shaded_as_wrong():
     ]
     assert vanilla[0].tip == "vanilla, 1k, depth 50 %: no answer: 1 truncated; n = 1"
     assert vanilla[1].tip == "vanilla, 2k, depth 50 %: 1 of 2 answers right [9%, 91%]; n = 2"
-    assert vanilla[1].query == "0/niah/tokens/2048/50/*/*"
+    assert vanilla[1].query == ("0", "niah", "tokens", "2048", "50", "*", "*")
 
 
 def test_a_curve_leaves_out_what_could_not_be_read():
@@ -230,11 +230,14 @@ def test_hidden_characters_are_shown_by_their_numbers():
 def test_hostile_names_are_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = record(error=None)
-    row = replace(row, model=replace(row.model, spec="</script><script>alert(1)</script>\x1b"))
+    row = replace(
+        row, task="a/b&'", model=replace(row.model, spec="</script><script>alert(1)</script>\x1b")
+    )
     stored(Path("runs", "<b>&'\""), row)
     text = page.render(["<b>&'\""])
     assert "<h1>&lt;b&gt;&amp;&#39;&#34;</h1>" in text
     assert "<script>alert" not in text
+    assert 'href="#/list/0/a%2Fb%26%27/tokens/1024/50/%2A/%2A"' in text
     assert "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;⟨U+001B⟩" in text
 
 
