@@ -49,14 +49,14 @@ def main(file: Path) -> None:
             again.append(browser.execute_async_script(SHOW, f"#/item/{item + 1}", ".side"))
     finally:
         browser.quit()
-    print(f"size                                {file.stat().st_size / 1e6:.1f} MB")
+    print(f"{'size':<38}{file.stat().st_size / 1e6:.1f} MB")
     for text, found in (
         ("open the page", opened),
         ("first list of items (index unpacked)", listed),
         ("a trajectory (chunk unpacked)", shown),
         ("the next trajectory", again),
     ):
-        print(f"{text:<36}{median(found):.0f} ms, at most {max(found):.0f} ms")
+        print(f"{text:<38}{median(found):.0f} ms, at most {max(found):.0f} ms")
 
 
 if __name__ == "__main__":
