@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="rlm",
         description="Recursive Language Models: answers from texts longer than any window.",
         epilog="rlm ask --help shows how to ask; rlm doctor shows what this machine can do; "
-        "rlm compare --help, rlm verify --help: what to do with runs of the benchmark.",
+        "rlm report --help, rlm compare --help: what to do with runs of the benchmark.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_ask(commands)

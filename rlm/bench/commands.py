@@ -1,4 +1,4 @@
-"""The commands of `rlm` that read run folders: compare, verify, trace, power."""
+"""The commands of `rlm` that read run folders: report, table, compare, verify, trace, power."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 
 from rlm.errors import RLMError, UsageError
@@ -82,9 +83,45 @@ examples:
 exit status: 0; 1 the extra is missing, or the run cannot be read; 2 a value cannot be used.
 """
 
+_REPORT: Final = """\
+Write runs as one HTML page to read, send and print: heat maps of depth by length, accuracy by
+length, what the pairs came to, why cells failed, cost, and the verdict lines. Each square opens its
+items, and each item what both sides saw, wrote and answered, turn by turn. The file needs no
+network and no server, and fetches nothing."""
+
+_REPORT_MORE: Final = """\
+The page holds parts of the documents and all that the model wrote: mind whom you send it to. With
+several runs the others are compared with the first.
+
+examples:
+  rlm report monday
+      a run under runs/; writes report.html
+  rlm report monday tuesday other/folder -o week.html
+
+exit status: 0 written; 1 a run cannot be read or has no cells; 2 a value cannot be used.
+pytest benchmarks --rlm-report report.html does the same at the end of a run.
+"""
+
+_TABLE: Final = """\
+Print the cells of runs as a table, one row a cell. What the columns mean: rlm table --columns."""
+
+_TABLE_MORE: Final = """\
+examples:
+  rlm table monday
+      one line for each task, length and architecture, in Markdown
+  rlm table monday --format csv > monday.csv
+      one row a cell, for a spreadsheet
+  rlm table monday tuesday --format parquet -o both.parquet
+      for programs; in Python rlm.bench.load("monday", "tuesday") is the same data frame
+
+exit status: 0; 1 a run cannot be read, or a package is missing; 2 a value cannot be used.
+"""
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to the parser of `rlm`."""
+    _add_report(commands)
+    _add_table(commands)
     compare = _command(commands, "compare", _compare, "compare two runs cell by cell")
     compare.description, compare.epilog = _COMPARE, _COMPARE_MORE
     compare.add_argument("before", metavar="BEFORE", help="a name under runs/, or a folder")
@@ -123,6 +160,37 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     shares.add_argument("--run", dest="pilot", metavar="RUN", help="a run with vanilla and rlm")
 
 
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = _command(commands, "report", _report, "write runs as one HTML page")
+    report.description, report.epilog = _REPORT, _REPORT_MORE
+    report.add_argument("runs", nargs="+", metavar="RUN", help="a name under runs/, or a folder")
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="the page; replaced if it is there (default: report.html)",
+    )
+
+
+def _add_table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    table = _command(commands, "table", _table, "print the cells of runs as a table")
+    table.description, table.epilog = _TABLE, _TABLE_MORE
+    table.add_argument("runs", nargs="*", metavar="RUN", help="a name under runs/, or a folder")
+    table.add_argument(
+        "--format",
+        choices=("md", "csv", "parquet"),
+        default="md",
+        help="md: a line for each task, length and architecture; csv, parquet: a row a cell "
+        "(default: md)",
+    )
+    table.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write there (default: stdout)"
+    )
+    table.add_argument("--columns", action="store_true", help="tell what the columns mean")
+
+
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
@@ -134,6 +202,42 @@ def _command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def _report(args: argparse.Namespace) -> int:
+    from rlm.bench.report import page
+
+    runs = [_existing(run) for run in args.runs]
+    with _statistics("report"), _progress("reading") as progress:
+        size = page.write(runs, args.output, progress=progress)
+    print(f"{args.output}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    from rlm.bench import frame
+
+    if args.columns:
+        print("\n".join(f"{name:<{frame.WIDEST}} {text}" for name, text in frame.COLUMNS.items()))
+        return 0
+    if not args.runs:
+        raise UsageError("no run is named; name one or more, such as: rlm table monday")
+    if args.format == "parquet" and args.output is None and sys.stdout.isatty():
+        raise UsageError("parquet is no text; add -o FILE.parquet, or send it into a pipe")
+    runs = [_existing(run) for run in args.runs]
+    with _statistics("table"):
+        data = frame.written(runs, args.format)
+    if args.output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return 0
+    try:
+        args.output.write_bytes(data)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {args.output}: {error.strerror or error}; choose another file with -o"
+        ) from error
+    return 0
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -167,7 +271,7 @@ def _verify(args: argparse.Namespace) -> int:
     from rlm.bench.records import RESULTS
     from rlm.bench.verify import verify
 
-    with _progress() as progress:
+    with _progress("verifying") as progress:
         report = verify(_existing(args.place), progress=progress)
     for found in report.mismatches:
         where = f"{RESULTS}:{found.line}: " if found.line else ""
@@ -183,7 +287,7 @@ def _trace(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rlm.bench import records, runner
-    from rlm.bench.verify import trajectory_of
+    from rlm.bench.verify import read_trajectory
     from rlm.tree import draw
 
     place = records.folder(_existing(args.place))
@@ -195,7 +299,7 @@ def _trace(args: argparse.Namespace) -> int:
         raise UsageError(f"no cell of {place} has {args.name!r} in its name: {some}")
     console = Console(markup=False, highlight=False, emoji=False)
     for name, record in shown:
-        done, failed = trajectory_of(place, record), record.error
+        done, failed = read_trajectory(place, record), record.error
         assert done is not None
         assert record.doc is not None
         tree = draw(
@@ -249,7 +353,7 @@ def _statistics(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
+def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -257,7 +361,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     with Progress(
         console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
     ) as bar:
-        task = bar.add_task("verifying", total=None)
+        task = bar.add_task(text, total=None)
         yield lambda done, rows: bar.update(task, completed=done, total=rows)
 
 

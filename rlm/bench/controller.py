@@ -286,6 +286,8 @@ class Controller:
         if self.not_run:
             terminalreporter.write_line(self._unfinished(self.session), yellow=True)
         terminalreporter.write_line(f"records: {self.session.place}/")
+        if page := self.bench.config.option.rlm_report:
+            terminalreporter.write_line(f"report: {self._report(self.session, page)}")
 
     def _show_findings(self, terminalreporter: pytest.TerminalReporter) -> None:
         for finding in self.findings:
@@ -306,6 +308,26 @@ class Controller:
         assert session.before is not None
         found = between_runs(session.before, list(session.shown.values()))
         return render(found, width=writer.fullwidth, color=writer.hasmarkup)
+
+    def _report(self, session: Session, page: str) -> str:
+        """Write the page; what comes of it. The records are there, whatever happens here."""
+        from pathlib import Path
+
+        from rlm.bench.records import folder
+        from rlm.errors import RLMError
+
+        runs, options = [str(session.store.path)], session.options
+        if options.compare is not None:
+            runs.insert(0, str(folder(options.compare, options.root)))
+        try:
+            from rlm.bench.report.page import write
+
+            write(runs, Path(page))
+        except ModuleNotFoundError as error:
+            return f"not written, it needs {error.name}: pip install 'rlm-bench[bench]'"
+        except RLMError as error:
+            return f"not written: {error}"
+        return page
 
     def pytest_unconfigure(self) -> None:
         """Stop the engine and close the files."""

@@ -257,6 +257,21 @@ def parse_folder(text: str) -> str:
     return str(Path(text).absolute())
 
 
+def parse_page(text: str) -> str:
+    """The absolute path of a file to be written, whose folder is there.
+
+    Raises:
+        UsageError: it is not, or the path is a folder's.
+    """
+    path = Path(text).absolute()
+    with contextlib.suppress(OSError, ValueError):  # no name of a file at all
+        if text.strip() and path.parent.is_dir() and not path.is_dir():
+            return str(path)
+    raise UsageError(
+        f"cannot write {text[:100]!r}: name a file in a folder that is there, such as report.html"
+    )
+
+
 def parse_seed(text: str) -> int:
     """Any whole number.
 

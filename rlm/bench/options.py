@@ -95,6 +95,11 @@ VALUES: Final = (
         ("compare", "RUN", "parse_run", None),
         "Compare with an earlier run, a name under runs/ or a folder, cell by cell, at the end",
     ),
+    (
+        ("report", "FILE.html", "parse_page", None),
+        "At the end write all of the run as one HTML page, as rlm report does; with --rlm-compare "
+        "beside the earlier run",
+    ),
 )
 """Options with a value: name, placeholder, parser in `rlm.bench.grid`, default; help."""
 

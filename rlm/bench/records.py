@@ -249,11 +249,23 @@ def load(run: str | os.PathLike[str]) -> list[Record]:
     Raises:
         RecordError: there is no such run, it cannot be read, or one of its lines is broken.
     """
-    path = folder(run) / RESULTS
-    if not path.is_file():
-        raise RecordError(f"there is no run {str(run)!r}: {path} does not exist")
+    path = _results(run)
     with _named(path):
         return list(newest(_record(row) for row in _rows(path) if row["row"] == "cell").values())
+
+
+def headers(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The header row of each session of a run: who ran what, where.
+
+    Args:
+        run: a name under ``runs/``, or a folder.
+
+    Raises:
+        RecordError: there is no such run, it cannot be read, or one of its lines is broken.
+    """
+    path = _results(run)
+    with _named(path):
+        return [row for row in _rows(path) if row["row"] == "run"]
 
 
 def newest(found: Iterable[Record]) -> dict[str, Record]:
@@ -266,6 +278,14 @@ def newest(found: Iterable[Record]) -> dict[str, Record]:
     for key in [r.bare_key for r in records.values() if r.model.digest]:
         records.pop(key, None)
     return records
+
+
+def _results(run: str | os.PathLike[str]) -> Path:
+    """The file of a run that is there."""
+    path = folder(run) / RESULTS
+    if not path.is_file():
+        raise RecordError(f"there is no run {str(run)!r}: {path} does not exist")
+    return path
 
 
 def folder(run: str | os.PathLike[str], root: Path | None = None) -> Path:

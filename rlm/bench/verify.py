@@ -241,7 +241,7 @@ class _Verification:
         record = row.record
         if row.is_newest:  # another run of the cell has the place of an older one's trajectory
             try:
-                source = replace(source, trajectory=trajectory_of(self.path, record))
+                source = replace(source, trajectory=read_trajectory(self.path, record))
             except RecordError as error:
                 self._tell(row, str(error))
         for check in (_document, _grep, _usage, _cut_on_purpose, self._answer, self._key):
@@ -329,7 +329,7 @@ def _place(record: Record) -> Place:
     return cell, record.seed, split
 
 
-def trajectory_of(run: Path, record: Record) -> Trajectory | None:
+def read_trajectory(run: Path, record: Record) -> Trajectory | None:
     """The trajectory of a row, its bytes being those that the row speaks of.
 
     Raises:

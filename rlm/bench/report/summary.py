@@ -16,7 +16,7 @@ from rich.text import Text
 
 from rlm.bench.grid import label
 from rlm.bench.pairs import is_cut_answer, is_lost
-from rlm.bench.records import FAILED, VALID, VERDICTS, Record
+from rlm.bench.records import FAILED, VALID, VERDICTS, Record, Verdict
 from rlm.bench.report import verdicts
 from rlm.bench.statistics import wilson
 
@@ -41,7 +41,7 @@ def summary(records: Sequence[Record], *, width: int, color: bool) -> str:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("other verdicts")
     solved = _solved(records)
-    for (task, unit, length, architecture), cells in _groups(records):
+    for (task, unit, length, architecture), cells in groups(records):
         where = label(length) + ("" if unit == "tokens" else " chars")
         mark = " *" if (task, unit, length) in solved else ""
         table.add_row(task, where + mark, architecture, *_figures(cells))
@@ -91,7 +91,7 @@ def _wrapped(line: str, width: int) -> str:
     return fill(tied, max(width, 20), subsequent_indent="    ").replace("\u00a0", " ")
 
 
-def _groups(records: Sequence[Record]) -> list[tuple[Group, list[Record]]]:
+def groups(records: Sequence[Record]) -> list[tuple[Group, list[Record]]]:
     """Cells by task and length, architectures in the order in which they first occur."""
     order: dict[str, int] = {}
     groups: defaultdict[Group, list[Record]] = defaultdict(list)
@@ -117,45 +117,61 @@ def _figures(cells: Sequence[Record]) -> list[str | Text]:
     low, high = wilson(counts["correct"], len(cells))
     share = Text(f"{counts['correct']}/{len(cells)}", style=_style(low, high))
     interval = f"[{low:.2f}, {high:.2f}]"
-    if counts["truncated"] + sum(counts[v] for v in FAILED) == len(cells):
-        share, interval = Text("-"), "-"  # nothing was read, so nothing was got wrong
-    # A time limit that no answer came before is no measure of speed.
-    told = [r for r in cells if r.verdict not in FAILED]
-    told = [r for r in told if r.verdict != "timeout" or r.usage.calls]
+    if is_unread(counts):
+        share, interval = Text("-"), "-"
+    told = timed(cells)
     seconds = [r.time.wall for r in told]
     tokens = [float(r.usage.total) for r in told]
     return [
         share,
         Text(interval),
-        f"{_short(median(seconds))}/{_short(_p95(seconds))}" if told else "-",
-        f"{_count(median(tokens))}/{_count(_p95(tokens))}" if told else "-",
-        _others(cells),
+        f"{short(median(seconds))}/{short(p95(seconds))}" if told else "-",
+        f"{count(median(tokens))}/{count(p95(tokens))}" if told else "-",
+        others(cells),
     ]
 
 
-def _others(cells: Sequence[Record]) -> str:
+def is_unread(counts: Counter[Verdict]) -> bool:
+    """Whether nothing was read by these cells, so that nothing was got wrong."""
+    return counts["truncated"] + sum(counts[v] for v in FAILED) == counts.total()
+
+
+def timed(cells: Iterable[Record]) -> list[Record]:
+    """Cells that were measured; a time limit that no answer came before is no measure of speed."""
+    told = [r for r in cells if r.verdict not in FAILED]
+    return [r for r in told if r.verdict != "timeout" or r.usage.calls]
+
+
+def others(cells: Sequence[Record]) -> str:
     """What is no answer to the whole document, and the share correct of what is one."""
+    told, valid = invalid(cells), [r.verdict for r in cells if r.is_valid]
+    share = f"{valid.count('correct')}/{len(valid)} of valid"
+    return f"{told}; {share}" if told and valid else told
+
+
+def invalid(cells: Sequence[Record]) -> str:
+    """What is no answer to the whole document: ``2 truncated, 1 error``."""
     counts = Counter(r.verdict for r in cells)
-    others = [f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in VALID]
+    told = [f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in VALID]
     if cut := [r for r in cells if is_cut_answer(r)]:
         lost = sum(map(is_lost, cut))
-        others.append(f"{len(cut)} cut" + (f" ({lost} lost)" if lost else ""))
-    valid = [r.verdict for r in cells if r.is_valid]
-    told = [f"{valid.count('correct')}/{len(valid)} of valid"] if others and valid else []
-    return "; ".join(filter(None, (", ".join(others), *told)))
+        told.append(f"{len(cut)} cut" + (f" ({lost} lost)" if lost else ""))
+    return ", ".join(told)
 
 
-def _p95(values: Sequence[float]) -> float:
+def p95(values: Sequence[float]) -> float:
     """The 95th percentile, between neighbours where it falls between two."""
     return quantiles(values, n=20, method="inclusive")[-1] if values[1:] else values[0]
 
 
-def _short(seconds: float) -> str:
+def short(seconds: float) -> str:
+    """Seconds in three digits or so."""
     digits = 2 if seconds < 10 else 1 if seconds < 100 else 0
     return f"{seconds:.{digits}f}"
 
 
-def _count(tokens: float) -> str:
+def count(tokens: float) -> str:
+    """Tokens; from 10,000 on in thousands."""
     return f"{tokens:.0f}" if tokens < 10_000 else f"{tokens / 1000:.0f}k"
 
 

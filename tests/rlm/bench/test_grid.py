@@ -104,3 +104,11 @@ def test_tokens_are_four_characters():
 def test_smoke_has_two_tasks_three_lengths_two_architectures():
     cells = [c for t in ("niah", "long_doc_qa", "x") for c in Grid().cells(t, (10, 50, 90))]
     assert len([c for c in cells if c.is_smoke]) == 12
+
+
+def test_parse_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert grid.parse_page("report.html") == str(tmp_path / "report.html")
+    for text in ("", ".", "no/such/report.html"):
+        with pytest.raises(UsageError, match="name a file in a folder that is there"):
+            grid.parse_page(text)

@@ -1,0 +1,165 @@
+"""What was read of a document, and why a cell came out wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlm.bench import runner
+from rlm.bench.evidence import LEAST, cause, merged, passages, reading
+from rlm.bench.grid import Cell as GridCell
+from rlm.bench.records import Failure
+from rlm.bench.tasks.base import Item, Span
+from rlm.messages import Completion, Message, Usage
+from rlm.sandbox.base import CellResult
+from rlm.trajectory import Call, Cell, Trajectory, Turn
+from tests.rlm.bench.test_records import record
+
+FILLER = runner.make_item(GridCell("long_doc_qa", 12_000, 50, 0, "", "chars"), 0, "eval").document
+NEEDLE = "The secret passcode is 48213."
+AT = 6000
+DOCUMENT = FILLER[:AT] + NEEDLE + FILLER[AT:]
+ITEM = Item(
+    task="niah",
+    document=DOCUMENT,
+    question="What is the secret passcode?",
+    gold="48213",
+    spans=(Span(AT, AT + len(NEEDLE)),),
+    depth=0.5,
+    split="eval",
+)
+AROUND = DOCUMENT[AT - 60 : AT + 90]
+WRONG = replace(record(verdict="wrong"), gold="48213", prediction="11111", ended_by="final")
+
+
+def call(kind, text, answer="", **other) -> Call:
+    done = Completion(answer, Usage(1, 1, 1), "stop", 4096)
+    sent = (Message("system", NEEDLE), Message("user", text))
+    return Call(kind, 1, sent, done, **other)
+
+
+def told(*calls: Call, status="ok") -> Trajectory:
+    turn = Turn(1, "x", (Cell("x", CellResult(status)),))
+    return Trajectory("v1", calls, (turn,))
+
+
+def test_what_the_root_was_told_and_what_was_passed_on_are_found():
+    read = reading(ITEM, told(call("root", f"Output:\n{AROUND}\nVariables: a"), call("sub", "x")))
+    assert read.printed == (Span(AT - 60, AT + 90),)
+    assert (read.passed, read.seen, read.share) == ((), (True,), 1.0)
+    read = reading(ITEM, told(call("root", "nothing"), call("sub", f"Text={AROUND}")))
+    assert (read.printed, read.passed) == ((), (Span(AT - 60, AT + 90),))
+    assert read.share == 1.0
+
+
+def test_the_question_and_the_system_prompt_are_not_evidence():
+    """Guards the share from counting the words that a question has in common with its answer."""
+    long = replace(ITEM, question="What, please, is it that the secret passcode is?")
+    read = reading(long, told(call("root", f"Question: {long.question}")))
+    assert (read.printed, read.share) == ((), 0.0)
+
+
+def test_a_passage_that_ends_before_the_answer_does_not_show_it():
+    cut = DOCUMENT[AT - 80 : AT + len("The secret passcode is 48")]
+    read = reading(ITEM, told(call("sub", cut)))
+    assert read.passed == (Span(AT - 80, AT + len("The secret passcode is 48")),)
+    assert read.share == 0.0
+
+
+def test_a_call_that_failed_showed_nothing():
+    sent = (Message("user", AROUND),)
+    refused = Call("sub", 1, sent, None, "PromptTooLong: the prompt of 9 characters")
+    assert reading(ITEM, told(refused)).share == 0.0
+
+
+def test_without_the_answer_in_a_span_most_of_the_span_must_be_read():
+    item = replace(ITEM, gold="forty-eight thousand")
+    assert reading(item, told(call("sub", AROUND))).share == 1.0
+    assert reading(item, told(call("sub", DOCUMENT[AT - 90 : AT + 15]))).share == 0.0
+
+
+def test_without_spans_nobody_can_tell():
+    item = replace(ITEM, spans=())
+    assert reading(item, told(call("sub", AROUND))).share is None
+
+
+def test_escaped_lines_are_found_piece_by_piece():
+    lines = DOCUMENT[:50] + "\n" + DOCUMENT[50:130]
+    (read,) = passages(lines, [repr([lines])])
+    assert read == (Span(0, 50), Span(51, 131))
+
+
+def test_repeated_text_is_counted_once_where_it_agrees_longest():
+    document = "The same sentence comes again. " * 5 + "But only here it ends so."
+    (read,) = passages(document, ["The same sentence comes again. But only here"])
+    assert read == (Span(124, 168),)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, len(DOCUMENT) - 400), st.integers(LEAST, 400), st.text(max_size=30))
+def test_any_piece_of_the_least_length_is_found(start, size, before):
+    piece = DOCUMENT[start : start + size]
+    (read,) = passages(DOCUMENT, [before + "\0" + piece + "\0"])
+    assert sum(span.end - span.start for span in read) >= size
+    assert any(DOCUMENT[span.start : span.end].find(piece) >= 0 for span in read)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab", max_size=60), max_size=4), st.text("ab", max_size=300))
+def test_every_passage_stands_in_a_text(texts, document):
+    (read,) = passages(document, texts)
+    for span in read:  # touching passages are one span, so each of its windows must be in a text
+        first, last = document[span.start :][:LEAST], document[: span.end][-LEAST:]
+        assert any(first in text for text in texts)
+        assert any(last in text for text in texts)
+
+
+def test_boilerplate_is_read_where_the_rest_of_the_line_agrees():
+    """Guards the time that a log takes, in which each line begins like all the others."""
+    lines = [f"2026-11-21T14:00 INFO server answered request {i:05}\n" for i in range(5000)]
+    (read,) = passages("".join(lines), [lines[70] + lines[71] + "INFO server answered request"])
+    assert read == (Span(70 * len(lines[0]), 72 * len(lines[0])),)
+
+
+def test_merged_spans_neither_overlap_nor_touch():
+    spans = [Span(5, 9), Span(0, 2), Span(2, 3), Span(8, 12), Span(20, 21)]
+    assert merged(spans) == (Span(0, 3), Span(5, 12), Span(20, 21))
+
+
+SEEN = call("root", f"Output:\n{AROUND}")
+
+
+@pytest.mark.parametrize(
+    ("row", "trajectory", "why"),
+    [
+        (replace(WRONG, verdict="correct"), told(SEEN), None),
+        (replace(WRONG, verdict="error"), told(), "not measured"),
+        (replace(WRONG, verdict="error", error=Failure("SandboxError", "x")), None, "sandbox"),
+        (replace(WRONG, verdict="truncated"), told(SEEN), "limit"),
+        (replace(WRONG, verdict="timeout"), told(SEEN), "limit"),
+        (replace(WRONG, ended_by="turns"), told(SEEN), "limit"),
+        (WRONG, told(SEEN, status="died"), "sandbox"),
+        (replace(WRONG, prediction=f"dump: {AROUND}"), told(SEEN), "bad FINAL"),
+        (replace(WRONG, prediction=" "), told(SEEN), "bad FINAL"),
+        (WRONG, told(call("sub", AROUND, "It is 48213.")), "bad FINAL"),
+        (WRONG, told(call("sub", AROUND, "482130")), "sub-call wrong"),
+        (WRONG, told(SEEN, call("sub", AROUND, "7"), call("sub", "?", "48213")), "sub-call wrong"),
+        (WRONG, told(SEEN), "misread"),
+        (WRONG, told(SEEN, call("sub", "elsewhere", "7")), "misread"),
+        (WRONG, told(call("root", DOCUMENT[:300]), call("sub", "?", "48213")), "never looked"),
+        (WRONG, told(SEEN, status="error"), "misread"),
+        (WRONG, None, None),
+    ],
+)
+def test_causes(row, trajectory, why):
+    assert cause(row, ITEM, trajectory) == why
+
+
+def test_without_a_known_place_only_what_a_sub_call_said_can_be_told():
+    item = replace(ITEM, spans=())
+    assert cause(WRONG, item, told(SEEN, call("sub", "x", "48213"))) == "bad FINAL"
+    assert cause(WRONG, item, told(SEEN, call("sub", "x", "7"))) is None
+    assert cause(WRONG, None, told(SEEN)) is None
