@@ -182,7 +182,8 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     the model itself calls its output embeddings, and a tied head is the embedding's tensor.
     """
     outer = _embedding_tensors(model)
-    hidden, rest = [], []
+    hidden: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             inner = parameter.ndim == 2 and id(parameter) not in outer and not _is_outer(name)
