@@ -23,7 +23,7 @@ from tests.training.tiny import VOCABULARY, tiny_folder, tiny_samples
 from training import samples, sft
 from training.lora import adapter_state, open_base, sha256_of
 from training.samples import Header, Sample
-from training.sft import Settings, SftError, Trainer, split
+from training.trainer import CHECKPOINT, LOG, RESULT, Settings, SftError, Trainer, split
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -51,7 +51,7 @@ def settings(folder: Path, **options: Any) -> Settings:
 
 def rows_of(out: Path) -> list[dict[str, Any]]:
     """The log without its clock."""
-    lines = (out / sft.LOG).read_text(encoding="utf-8").splitlines()
+    lines = (out / LOG).read_text(encoding="utf-8").splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
@@ -196,17 +196,17 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as child:
-        log, deadline = out / sft.LOG, time.monotonic() + 300
+        log, deadline = out / LOG, time.monotonic() + 300
         while not (log.exists() and log.read_text().count('"norm"') >= 6):
             assert child.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.005)
         os.kill(child.pid, signal.SIGKILL)
-    assert (out / sft.CHECKPOINT).exists()
-    assert not (out / sft.RESULT).exists()
+    assert (out / CHECKPOINT).exists()
+    assert not (out / RESULT).exists()
     sft.main(arguments(folder, file, out, *more))
     sft.main(arguments(folder, file, tmp_path / "straight", *more))
-    ends = [json.loads((o / sft.RESULT).read_text()) for o in (out, tmp_path / "straight")]
+    ends = [json.loads((o / RESULT).read_text()) for o in (out, tmp_path / "straight")]
     assert {**ends[0], "seconds": 0} == {**ends[1], "seconds": 0}
     assert rows_of(out) == rows_of(tmp_path / "straight")
     written = [(o / "adapter" / "adapter_model.safetensors") for o in (out, tmp_path / "straight")]
@@ -294,6 +294,11 @@ def test_what_cannot_run_says_why(
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rank_that_the_backend_does_not_take_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SftError, match=r"a side of up to 64, .* use the backend ns"):
+        Trainer(tmp_path / "run", settings(folder, optimizer="muon", rank=65), tiny_samples())
 
 
 def test_samples_of_another_model_are_refused(folder: Path, tmp_path: Path) -> None:
