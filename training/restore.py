@@ -12,11 +12,10 @@ from typing import Any
 
 import gguf
 import torch
-from tokenizers import AddedToken, models
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from training.export import TENSORS
-from training.pretrain.tokenizer import PRE_TOKENIZER, byte_level
+from training.pretrain.tokenizer import PRE_TOKENIZER, gguf_tokenizer
 
 
 def main() -> None:
@@ -44,7 +43,7 @@ def hf_folder(path: Path, out: Path) -> Path:
     reader = gguf.GGUFReader(path)
     told = {name: field.contents() for name, field in reader.fields.items()}
     _refuse_other(path, told, reader)
-    tokenizer = _tokenizer(told)
+    tokenizer = _tokenizer(path, told)
     model = Qwen3ForCausalLM(_config(told, len(tokenizer)))
     lacking, odd = model.load_state_dict(_state(reader), strict=False)
     if odd or set(lacking) - {"lm_head.weight"}:  # the output matrix is the embedding
@@ -87,16 +86,10 @@ def _config(told: dict[str, Any], vocabulary: int) -> Qwen3Config:
     )
 
 
-def _tokenizer(told: dict[str, Any]) -> PreTrainedTokenizerFast:
-    tokens, types = told["tokenizer.ggml.tokens"], told["tokenizer.ggml.token_type"]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    merges = [tuple(merge.split(" ")) for merge in told["tokenizer.ggml.merges"]]
-    tokenizer = byte_level(models.BPE(vocab=vocabulary, merges=merges))
-    pairs = zip(tokens, types, strict=True)
-    special = [token for token, kind in pairs if kind == gguf.TokenType.CONTROL]
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
+def _tokenizer(path: Path, told: dict[str, Any]) -> PreTrainedTokenizerFast:
+    tokens = told["tokenizer.ggml.tokens"]
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=gguf_tokenizer(path),
         eos_token=tokens[told["tokenizer.ggml.eos_token_id"]],
         pad_token=tokens[told["tokenizer.ggml.padding_token_id"]],
         chat_template=told["tokenizer.chat_template"],

@@ -12,7 +12,7 @@ import pytest
 
 MISSING = [
     name
-    for name in ("torch", "transformers", "tokenizers")
+    for name in ("torch", "transformers", "tokenizers", "peft", "bitsandbytes", "accelerate")
     if importlib.util.find_spec(name) is None
 ]
 

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from string import digits
+from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from rlm.messages import Message
 
@@ -77,9 +78,46 @@ def _with_tokens(tokenizer: Tokenizer, tokens: Sequence[str]) -> Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer; text that looks like a special token stays text."""
-    tokenizer = Tokenizer.from_file(str(path))
+    """Read a tokenizer, a JSON file or in a GGUF; what looks like a special token stays text.
+
+    Raises:
+        ValueError: the GGUF has another split rule.
+    """
+    if path.suffix == ".gguf":
+        tokenizer = gguf_tokenizer(path)
+    else:
+        tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def gguf_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a GGUF that `training.export` wrote.
+
+    Raises:
+        ValueError: its split rule is another one.
+    """
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+
+    def value(key: str) -> Any:
+        field = reader.get_field(f"tokenizer.ggml.{key}")
+        return None if field is None else field.contents()
+
+    if value("pre") != PRE_TOKENIZER:
+        raise ValueError(
+            f"the split rule {value('pre')!r} of {path} is not known here: give the model's "
+            "Hugging Face folder instead"
+        )
+    tokens, types = value("tokens"), value("token_type")
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    merges = [tuple(pair.split(" ")) for pair in value("merges")]
+    tokenizer = byte_level(models.BPE(vocab=vocabulary, merges=merges))
+    control = gguf.TokenType.CONTROL
+    pairs = zip(tokens, types, strict=True)
+    special = [AddedToken(token, special=True) for token, kind in pairs if kind == control]
+    tokenizer.add_special_tokens(special)
     return tokenizer
 
 

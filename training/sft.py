@@ -1,0 +1,187 @@
+"""``python -m training.sft``: supervised fine-tuning of a root model on its own good trajectories.
+
+LoRA on a base in NF4 (QLoRA), by AdamW or by Muon. One seed gives one run, bit for bit on a CPU:
+the adapter's first weights, the order of the samples, dropout. A run that was killed goes on where
+its last checkpoint is, and ends as if nothing had happened; start it again with the same line.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from training import memory, samples
+from training.lora import Quantization, require_folder
+from training.optim import Backend, Scale
+from training.samples import Sample, SamplesError
+from training.trainer import (
+    ADAPTER,
+    LEARNING_RATES,
+    Optimizer,
+    Settings,
+    SftError,
+    Trainer,
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.sft",
+        description=__doc__,
+        epilog="Both arms of a comparison: the same line with --optimizer adamw and muon, and one "
+        "seed, begin with the same adapter and see the same samples in the same order; result.json "
+        "holds the hashes that show it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add, own = parser.add_argument, Settings("")
+    add(
+        "--model",
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="FOLDER",
+        help="Hugging Face folder of the base",
+    )
+    add(
+        "--samples",
+        type=Path,
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="of training.samples",
+    )
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="FOLDER",
+        help="of this run; goes on if there",
+    )
+    add("--optimizer", choices=get_args(Optimizer), default=own.optimizer, help="the arm")
+    add(
+        "--lr",
+        type=float,
+        default=argparse.SUPPRESS,
+        help="peak learning rate (default: 2e-4 of adamw, 5e-3 of muon)",
+    )
+    add("--rank", type=int, default=own.rank, help="of the adapter; the study used 8 and 16")
+    add("--alpha", type=float, default=own.alpha, help="scale of the adapter is alpha / rank")
+    add("--dropout", type=float, default=own.dropout, help="before the adapter")
+    add("--seed", type=int, default=own.seed, help="of the adapter, the order and dropout")
+    add("--epochs", type=float, default=own.epochs, help="times that each sample is seen")
+    add("--accumulation", type=int, default=own.accumulation, help="samples of one step")
+    add("--warmup", type=float, default=own.warmup, help="share of the steps; then a cosine")
+    add("--clip", type=float, default=own.clip, help="largest norm of the gradient")
+    add("--weight-decay", type=float, default=own.weight_decay, help="decoupled, of both arms")
+    add("--scale", choices=get_args(Scale), default=own.scale, help="of Muon's steps, by shape")
+    add(
+        "--backend",
+        choices=get_args(Backend),
+        default=own.backend,
+        help="of Muon: five "
+        "Newton-Schulz steps, or the exact polar factor, which treats all ranks alike",
+    )
+    add(
+        "--quantization",
+        choices=get_args(Quantization),
+        default=own.quantization,
+        help="of the base; nf4 is QLoRA",
+    )
+    add(
+        "--checkpointing",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="make activations again in the backward pass; auto: on a card",
+    )
+    add("--validation", type=float, default=own.validation, help="share of the documents held out")
+    add("--device", default="cuda:0" if torch.cuda.is_available() else "cpu", help="where to train")
+    add(
+        "--memory",
+        type=float,
+        default=argparse.SUPPRESS,
+        metavar="GIB",
+        help="refuse a run that takes more (default: what is free)",
+    )
+    add("--threads", type=int, default=1, help="of the CPU; two are slower on busy machines")
+    add("--save-every", type=int, default=own.save_every, help="steps between checkpoints")
+    return parser
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """The settings that the arguments ask for.
+
+    Raises:
+        SftError: a number makes no sense.
+    """
+    given = {"lr": LEARNING_RATES[args.optimizer], **vars(args)}
+    values = {name: given[name] for name in Settings.__slots__}
+    values["checkpointing"] = {"on": True, "off": False, "auto": args.device != "cpu"}[
+        args.checkpointing
+    ]
+    for name in ("lr", "rank", "alpha", "epochs", "accumulation", "clip", "save_every"):
+        if not values[name] > 0:
+            raise SftError(f"--{name.replace('_', '-')} must be above 0, not {values[name]}")
+    for name in ("dropout", "warmup", "validation"):
+        if not 0 <= values[name] < 1:
+            raise SftError(f"--{name} must be from 0 to below 1, not {values[name]}")
+    return Settings(**values)
+
+
+def _needed(settings: Settings, rows: Sequence[Sample]) -> memory.Memory:
+    return memory.estimate(
+        Path(settings.model),
+        settings.adapter,
+        settings.quantization,
+        tokens=max(len(sample.ids) for sample in rows),
+        learned=max(sample.supervised for sample in rows),
+        moments=2 if settings.optimizer == "adamw" else 1,
+        checkpointing=settings.checkpointing,
+        device=settings.device,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the arguments and train."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    try:
+        settings = _settings(args)
+        require_folder(Path(settings.model))
+        _, rows = samples.read(args.samples)
+        needed = _needed(settings, rows)
+        print(f"memory: {needed}")
+        told = vars(args).get("memory")
+        free = memory.available(settings.device) if told is None else round(told * 2**30)
+        memory.require(needed, free, settings.device)
+        trainer = Trainer(args.out, settings, rows)
+        at, steps = trainer.progress.step, trainer.steps
+        print(f"{len(trainer.train)} samples, {len(trainer.held)} held out, {steps} steps, at {at}")
+        result = trainer.run()
+    except (SftError, SamplesError, FileNotFoundError, MemoryError) as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    print(_told(result, args.out))
+
+
+def _told(result: dict[str, Any], out: Path) -> str:
+    """The end of a run in lines."""
+    rate = result["tokens"] / max(result["seconds"], 1e-9)
+    lines = [
+        f"validation at step {row['step']:.0f}: loss {row['loss']:.4f}, "
+        f"{100 * row['right']:.0f}% of the replies right"
+        for row in result["evaluations"]
+    ]
+    momentum = "" if result["momentum"] is None else f", momentum {result['momentum']:.3f}"
+    lines.append(
+        f"{result['steps']} steps, {result['tokens']:,} tokens in {result['seconds']:.0f} s "
+        f"({rate:.0f}/s), |dW| {result['delta']:.3f}{momentum}"
+    )
+    return "\n".join([*lines, f"adapter: {out / ADAPTER}"])
+
+
+if __name__ == "__main__":
+    main()

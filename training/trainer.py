@@ -1,0 +1,454 @@
+"""The fine-tuning loop: one seed is one run, bit for bit on a CPU, killed in between or not.
+
+What a run consists of follows from its settings and samples: the adapter's first weights, the order
+of the samples, dropout, and the learning rate of each step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.lora import (
+    Adapter,
+    Quantization,
+    adapter_state,
+    add_adapter,
+    delta_norm,
+    load_adapter_state,
+    open_base,
+    sha256_of,
+)
+from training.optim import Backend, MuonAdamW, Scale
+from training.samples import Sample
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from transformers import PreTrainedModel
+
+Optimizer = Literal["adamw", "muon"]
+LEARNING_RATES: Final[dict[Optimizer, float]] = {"adamw": 2e-4, "muon": 5e-3}
+CHECKPOINT, LOG, RESULT, ADAPTER = "checkpoint.pt", "log.jsonl", "result.json", "adapter"
+IGNORED: Final = ("save_every",)
+"""Settings that may differ when a run goes on: they cannot change its result."""
+
+
+class SftError(Exception):
+    """A run that cannot begin or go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the result of a run.
+
+    Attributes:
+        model: the Hugging Face folder.
+        optimizer: ``adamw`` or ``muon``.
+        lr: peak learning rate.
+        rank, alpha, dropout: of the adapter.
+        seed: of the adapter's first weights, the order of the samples and dropout.
+        epochs: times that each sample is seen.
+        accumulation: samples of one step.
+        warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
+        clip: largest norm of the gradient.
+        weight_decay: decoupled; of both optimizers.
+        scale, backend: of Muon, see `training.optim`.
+        quantization: of the base.
+        checkpointing: make activations again in the backward pass: slower, with less memory.
+        validation: share of the documents that is not trained on.
+        device: ``cpu`` or a card.
+        save_every: steps between checkpoints.
+    """
+
+    model: str
+    optimizer: Optimizer = "adamw"
+    lr: float = LEARNING_RATES["adamw"]
+    rank: int = 8
+    alpha: float = 16
+    dropout: float = 0.05
+    seed: int = 0
+    epochs: float = 3
+    accumulation: int = 4
+    warmup: float = 0.1
+    clip: float = 1.0
+    weight_decay: float = 0.0
+    scale: Scale = "match_rms_adamw"
+    backend: Backend = "polar"
+    quantization: Quantization = "nf4"
+    checkpointing: bool = False
+    validation: float = 0.1
+    device: str = "cpu"
+    save_every: int = 20
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter's shape."""
+        return Adapter(self.rank, self.alpha, self.dropout)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with each checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    learned: int = 0
+    seconds: float = 0.0
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """One run in one folder: ``checkpoint.pt``, ``log.jsonl``, at its end ``adapter/``.
+
+    Args:
+        out: the folder; a run that is in it goes on.
+        settings: of the run.
+        rows: all samples; `split` takes the validation's share off.
+
+    Raises:
+        SftError: the folder holds a run of other settings or samples, or there is nothing to
+            train on.
+        FileNotFoundError: there is no such model.
+    """
+
+    def __init__(self, out: Path, settings: Settings, rows: Sequence[Sample]) -> None:
+        self.out, self.settings = out, settings
+        self.train, self.held = split(rows, settings.validation)
+        if not self.train:
+            raise SftError(f"{len(rows)} samples leave nothing to train on: build more")
+        self.steps = math.ceil(len(self.train) * settings.epochs / settings.accumulation)
+        self.order = self._order()
+        self.progress = Progress()
+        base = open_base(Path(settings.model), settings.quantization, settings.device)
+        _refuse_other_tokens(rows, base.config.vocab_size)
+        if settings.checkpointing:
+            _checkpoint_activations(base)
+        self.model = add_adapter(base, settings.adapter, settings.seed)
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.facts = {
+            "settings": {k: v for k, v in asdict(settings).items() if k not in IGNORED},
+            "initial_adapter": sha256_of(adapter_state(self.model)),
+            "samples": _hash_of(self.train),
+            "validation": _hash_of(self.held),
+            "order": hashlib.sha256(repr(self.order).encode()).hexdigest(),
+            "base": _hash_of_files(Path(settings.model)),
+        }
+        self.optimizer = self._optimizer()
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._factor)
+        out.mkdir(parents=True, exist_ok=True)
+        self._resume()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps were taken and the adapter is written."""
+        return (self.out / RESULT).exists()
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end; returns what ``result.json`` holds."""
+        if self.is_done:
+            return dict(json.loads((self.out / RESULT).read_text(encoding="utf-8")))
+        before, started = self.progress.seconds, time.monotonic()
+        if self.progress.step == 0:
+            self._evaluate()
+        per_epoch = math.ceil(len(self.train) / self.settings.accumulation)
+        with _bar() as bar:
+            task = bar.add_task("training", total=self.steps, completed=self.progress.step)
+            while self.progress.step < self.steps:
+                row = self.step()
+                self.progress.seconds = before + time.monotonic() - started
+                self._log({**row, "seconds": round(self.progress.seconds, 2)})
+                last = self.progress.step == self.steps
+                if last or self.progress.step % per_epoch == 0:
+                    self._evaluate()
+                if last or self.progress.step % self.settings.save_every == 0:
+                    self.save()
+                rate = self.progress.tokens / max(self.progress.seconds, 1e-9)
+                told = f"loss {row['loss']:.3f}, {rate:.0f} tokens/s"
+                bar.update(task, completed=self.progress.step, description=told)
+        return self._finish()
+
+    def step(self) -> dict[str, float | None]:
+        """One step of the optimizer on one window of samples; what is logged about it.
+
+        The loss is the sum over all supervised tokens of the window, divided by their number: a
+        mean of means would weigh short answers more.
+
+        Raises:
+            SftError: the loss or the gradient is no finite number.
+        """
+        at, window = self.progress, self._window(self.progress.step)
+        learned = sum(sample.supervised for sample in window)
+        loss = self._backward(window, learned)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip).item()
+        if not math.isfinite(loss + norm):
+            raise SftError(
+                f"diverged at step {at.step + 1}: loss {loss}, norm of the gradient {norm}; "
+                f"the learning rate {self.settings.lr} is too high"
+            )
+        row = {"lr": self.optimizer.param_groups[0]["lr"], "momentum": self.optimizer.momentum}
+        row["update_rms"] = self._move()
+        at.step += 1
+        at.tokens += sum(len(sample.ids) for sample in window)
+        at.learned += learned
+        told = {"step": at.step, "loss": loss, "norm": norm, **row}
+        return {**told, "delta": delta_norm(self.model), "tokens": at.tokens, "learned": at.learned}
+
+    def _backward(self, window: Sequence[Sample], learned: int) -> float:
+        """Gradients of the window's loss, and the loss."""
+        self.model.train()
+        total = 0.0
+        for sample in window:
+            logits, wanted = self._logits(sample)
+            loss = F.cross_entropy(logits, wanted, reduction="sum") / learned
+            loss.backward()
+            total += loss.item()
+        return total
+
+    def _move(self) -> float:
+        """Step optimizer and schedule; the root mean square of how far each weight went."""
+        before = [p.detach().clone() for p in self.trained]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        pairs = zip(self.trained, before, strict=True)
+        moved = sum((p.detach() - old).square().sum().item() for p, old in pairs)
+        return math.sqrt(moved / sum(p.numel() for p in self.trained))
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Loss by token on the validation samples, and the share of replies that greed gets right.
+
+        A reply is right when each of its tokens is the likeliest one.
+        """
+        self.model.eval()
+        losses, right, replies = [0.0], 0, 0
+        for sample in self.held:
+            logits, wanted = self._logits(sample)
+            losses.append(F.cross_entropy(logits, wanted, reduction="sum").item())
+            hits = (logits.argmax(-1) == wanted).split(
+                [end - begin for begin, end in sample.targets]
+            )
+            right += sum(bool(hit.all()) for hit in hits)
+            replies += len(hits)
+        tokens = sum(sample.supervised for sample in self.held)
+        return {
+            "loss": sum(losses) / max(tokens, 1),
+            "right": right / max(replies, 1),
+            "tokens": tokens,
+        }
+
+    def save(self) -> None:
+        """Write all that the run needs to go on, to a temporary name that is then renamed."""
+        state = {
+            "facts": self.facts,
+            "adapter": adapter_state(self.model),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "progress": asdict(self.progress),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        partial = self.out / f"{CHECKPOINT}.part"
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.out / CHECKPOINT)
+
+    def _resume(self) -> None:
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            (self.out / LOG).unlink(missing_ok=True)
+            return
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if state["facts"] != self.facts:
+            raise SftError(
+                f"{self.out} holds another run, with {_difference(state['facts'], self.facts)}: "
+                "choose another --out, or delete it"
+            )
+        load_adapter_state(self.model, state["adapter"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.progress = Progress(**state["progress"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        _cut_log(self.out / LOG, self.progress.step)
+
+    def _optimizer(self) -> MuonAdamW:
+        settings = self.settings
+        if settings.optimizer == "muon":
+            try:
+                return MuonAdamW.from_model(
+                    self.model,
+                    muon_lr=settings.lr,
+                    adam_lr=LEARNING_RATES["adamw"],
+                    total_steps=self.steps,
+                    weight_decay=settings.weight_decay,
+                    scale=settings.scale,
+                    backend=settings.backend,
+                )
+            except ValueError as error:  # a rank that the backend does not take
+                raise SftError(str(error)) from error
+        return MuonAdamW(
+            [{"params": self.trained}], lr=settings.lr, weight_decay=settings.weight_decay
+        )
+
+    def _factor(self, step: int) -> float:
+        """What the peak learning rate is multiplied by at a step, from 0."""
+        rising = max(1, round(self.settings.warmup * self.steps))
+        if step < rising:
+            return (step + 1) / rising
+        done = (step - rising) / max(1, self.steps - rising)
+        return 0.5 * (1 + math.cos(math.pi * done))
+
+    def _order(self) -> list[int]:
+        """Which sample comes when: one shuffled pass after the other, until all steps are full."""
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        wanted, order = self.steps * self.settings.accumulation, list[int]()
+        while len(order) < wanted:
+            order += torch.randperm(len(self.train), generator=generator).tolist()
+        return order[:wanted]
+
+    def _window(self, step: int) -> list[Sample]:
+        size = self.settings.accumulation
+        return [self.train[i] for i in self.order[step * size : (step + 1) * size]]
+
+    def _logits(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        """(targets, vocabulary) logits in float32, and (targets,) ids.
+
+        Only what predicts a target goes through the head: 2,048 tokens of a vocabulary of 151,936
+        would be 1.2 GB.
+        """
+        device = self.settings.device
+        ids = torch.tensor([sample.ids], device=device)
+        where = torch.tensor([i for a, b in sample.targets for i in range(a, b)], device=device)
+        logits = self.model(input_ids=ids, logits_to_keep=where - 1).logits[0].float()
+        return logits, ids[0, where]
+
+    def _evaluate(self) -> None:
+        if self.held:
+            row = {"step": self.progress.step, **self.evaluate()}
+            self.progress.evaluations.append(row)
+            self._log({"validation": row})
+
+    def _log(self, row: dict[str, Any]) -> None:
+        with (self.out / LOG).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
+
+    def _finish(self) -> dict[str, Any]:
+        """Write the adapter as PEFT writes one, and the result last: it says that all is there."""
+        partial = self.out / f"{ADAPTER}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        self.model.save_pretrained(partial)
+        shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
+        partial.replace(self.out / ADAPTER)
+        at = self.progress
+        result = {
+            **self.facts,
+            "steps": self.steps,
+            "train_samples": len(self.train),
+            "validation_samples": len(self.held),
+            "final_adapter": sha256_of(adapter_state(self.model)),
+            "delta": delta_norm(self.model),
+            "momentum": self.optimizer.momentum,
+            "tokens": at.tokens,
+            "learned": at.learned,
+            "seconds": round(at.seconds, 2),
+            "evaluations": at.evaluations,
+        }
+        text = json.dumps(result, indent=2) + "\n"
+        partial = self.out / f"{RESULT}.part"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.out / RESULT)
+        return result
+
+
+def split(rows: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
+    """Samples to train on, and those of `share` of the documents; the same for every seed."""
+    documents = sorted({sample.document for sample in rows})
+    held = set(documents[: round(share * len(documents))])
+    return [s for s in rows if s.document not in held], [s for s in rows if s.document in held]
+
+
+def _checkpoint_activations(base: PreTrainedModel) -> None:
+    old, new = "gradient_checkpointing_enable", "activation_checkpointing_enable"
+    enable = getattr(base, new if hasattr(base, new) else old)  # renamed in transformers 5
+    enable({"use_reentrant": False})
+
+
+def _refuse_other_tokens(rows: Sequence[Sample], vocabulary: int) -> None:
+    largest = max(max(sample.ids) for sample in rows)
+    if largest >= vocabulary:
+        raise SftError(
+            f"the samples have the token {largest}, the model has {vocabulary}: they were rendered "
+            "for another model; build them with --tokenizer FOLDER of this one"
+        )
+
+
+def _hash_of(rows: Sequence[Sample]) -> str:
+    told = [[sample.ids, sample.targets] for sample in rows]
+    return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()
+
+
+def _hash_of_files(folder: Path) -> str:
+    """Hash of the model's config and weights."""
+    found = hashlib.sha256()
+    for path in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
+def _difference(theirs: dict[str, Any], mine: dict[str, Any]) -> str:
+    """The first fact in which a checkpoint is another run than this one."""
+    flat = [{**facts["settings"], **facts, "settings": None} for facts in (theirs, mine)]
+    name = next(name for name in flat[1] if flat[0].get(name) != flat[1][name])
+    return f"{name} {flat[0].get(name)} instead of {flat[1][name]}"
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Take out what was logged after the checkpoint: it will be logged again."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:  # torn by a kill
+            break
+        if row.get("step", row.get("validation", {}).get("step")) > step:
+            break
+        kept.append(line + "\n")
+    partial = path.with_suffix(".part")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True))
