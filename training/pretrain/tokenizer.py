@@ -83,10 +83,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     Raises:
         ValueError: the GGUF has another split rule.
     """
-    if path.suffix == ".gguf":
-        tokenizer = gguf_tokenizer(path)
-    else:
-        tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = gguf_tokenizer(path) if path.suffix == ".gguf" else Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
 
