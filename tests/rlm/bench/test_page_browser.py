@@ -24,6 +24,7 @@ if MISSING and "browser" not in os.environ.get("RLM_REQUIRE", "").split(","):
     pytest.skip(reason, allow_module_level=True)
 
 from selenium import webdriver  # noqa: E402 - without it the module is skipped above
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -69,7 +70,8 @@ def browser(chromium: webdriver.Chrome, file: Path) -> webdriver.Chrome:
 
 
 def wait(browser: webdriver.Chrome, ready: Callable[[], object]) -> None:
-    WebDriverWait(browser, SECONDS).until(lambda _: ready())
+    stale = [StaleElementReferenceException]  # replaced between two looks: look again
+    WebDriverWait(browser, SECONDS, ignored_exceptions=stale).until(lambda _: ready())
 
 
 def all_of(browser: webdriver.Chrome, css: str) -> list[WebElement]:
@@ -81,14 +83,15 @@ def press(browser: webdriver.Chrome, *keys: str) -> None:
 
 
 def title(browser: webdriver.Chrome) -> str:
-    found = all_of(browser, "#view h2")
-    return found[0].text if found else ""
+    """The heading of what is open; by script, as the element may be replaced in between."""
+    told = browser.execute_script("return document.querySelector('#view h2')?.textContent")
+    return str(told or "")
 
 
 def marked(browser: webdriver.Chrome) -> int:
     """Which turn or row is chosen; -1 if none is."""
-    rows = all_of(browser, "tr[data-row], .turn")
-    return next((i for i, row in enumerate(rows) if "on" in row.get_attribute("class")), -1)
+    rows = "[...document.querySelectorAll('tr[data-row], .turn')]"
+    return int(browser.execute_script(f"return {rows}.findIndex((r) => r.matches('.on'))"))
 
 
 def open_first_square(browser: webdriver.Chrome) -> None:
@@ -107,6 +110,8 @@ def test_from_square_to_item_to_trajectory_and_back(browser):
     open_first_square(browser)
     assert title(browser) == "niah 1k, depth 10 %: 4 items"
     assert not browser.find_element(By.ID, "report").is_displayed()
+    told = [found.text.partition(",")[0] for found in all_of(browser, "#view p.note")]
+    assert told == ["vanilla", "rlm", "rlm minus vanilla"]  # a finger cannot hover
     all_of(browser, "tr[data-row] a")[1].click()
     wait(browser, lambda: all_of(browser, ".turn"))
     assert title(browser) == "niah 1k, depth 10 %, sample 1"

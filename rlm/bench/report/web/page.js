@@ -137,10 +137,12 @@ function list(query) {
       make("td", {}, outcome + (item.cause ? ` (${item.cause})` : "")));
   });
   const first = listed.length ? items[listed[0]] : null;
+  const told = [...report.querySelectorAll("a[data-tip]")].filter((link) => link.getAttribute("href") === address)
+    .map((link) => make("p.note", {}, link.dataset.tip));
   const title = first ? (several ? `${first.task}: ${count(listed.length, "item")}` : `${where(first)}: ${count(listed.length, "item")}`) : "no item";
-  view.replaceChildren(bar(title, make("span.keys", {}, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " ", make("kbd", {}, "Enter")),
-    button("Back", "Esc", back)),
-    make(".wide", {}, make("table.items", {}, make("thead", {}, head), make("tbody", {}, rows))));
+  view.replaceChildren(...[bar(title, make("span.keys", {}, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " ", make("kbd", {}, "Enter")),
+    button("Back", "Esc", back)), told,
+    make(".wide", {}, make("table.items", {}, make("thead", {}, head), make("tbody", {}, rows)))].flat());
   select(Math.max(0, listed.indexOf(current)), true);
 }
 
