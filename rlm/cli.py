@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 try:
     from rlm.bench import commands as commands_on_runs
     from rlm.bench.options import typed
-    from rlm.clients import FORMS, concurrency, connect
-    from rlm.errors import RLMError, UsageError
+    from rlm.clients import FORMS, can_pull, concurrency, connect, pull
+    from rlm.errors import ModelNotFound, RLMError, UsageError
     from rlm.limits import Budget
     from rlm.loop import RLM
     from rlm.sandbox import BACKENDS, default_backend
@@ -34,6 +34,7 @@ except ImportError:  # the distribution `rlms` writes files of its own over some
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rlm.clients.base import Client
     from rlm.doctor import Finding
 
 _ASK: Final = """\
@@ -166,6 +167,7 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     ):
         what = f"ask for the answer once all loops together have used so many {text}"
         add(f"--max-{name}", type=typed(parser), metavar="N", help=what)
+    add("--pull", action="store_true", help="let Ollama pull a model that it does not have")
     add("--record", metavar="DIR", help="keep every call of the model in this folder")
     add("--replay", metavar="DIR", help="answer from such a folder, without the model")
     add("--vanilla", action="store_true", help="put the whole text into one prompt instead")
@@ -205,7 +207,7 @@ def _ask(args: argparse.Namespace) -> int:
             f"--overflow {args.overflow} cuts a text that stands in the prompt: add --vanilla, or "
             "leave it out, since the loop reads a text of any length"
         )
-    client = connect(args.model, record=args.record, replay=args.replay)
+    client = _connect(args)
     try:
         if args.vanilla:
             reader = Vanilla(client, overflow=args.overflow)
@@ -240,6 +242,21 @@ def _ask(args: argparse.Namespace) -> int:
         return 0
     print(f"rlm: {_why_not(answer, args)}", file=sys.stderr)
     return 1
+
+
+def _connect(args: argparse.Namespace) -> Client:
+    """A client of the model, which Ollama pulls first if it lacks it and that is wanted."""
+    try:
+        return connect(args.model, record=args.record, replay=args.replay)
+    except ModelNotFound:
+        if not (args.pull and can_pull(args.model)):
+            raise
+    from rich.console import Console
+
+    from rlm.bench.report import pulling
+
+    pulling.show(pull(args.model), Console(stderr=True))
+    return connect(args.model, record=args.record, replay=args.replay)
 
 
 def _show_tree(answer: Answer, document: str, question: str) -> None:

@@ -24,6 +24,7 @@ AUTO_WINDOW: Final = 16_384
 WINDOW_STEP: Final = 256  # llama.cpp pads a window up to a multiple of this
 CONNECTIONS: Final = 64
 ABSENT: Final = "start one with `ollama serve`"
+OR_LET_IT: Final = "or add --rlm-pull (pytest) or --pull (rlm ask)"
 CANARY_SECONDS: Final = 300.0
 _FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
 
@@ -58,7 +59,7 @@ class OllamaClient:
         self._http = Http(
             base_url(url or os.environ.get("OLLAMA_HOST", "")),
             absent=ABSENT,
-            remedies={404: f"get it with `ollama pull {name}`, or run pytest with --rlm-pull"},
+            remedies={404: f"get it with `ollama pull {name}` {OR_LET_IT}"},
             connections=CONNECTIONS,
             backoff=backoff,
         )

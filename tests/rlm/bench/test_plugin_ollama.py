@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from rlm.cli import main
 from tests.rlm.bench.plugin_session import BOTH, Session
 from tests.servers.ollama_real import NAME, RealModel, RealOllama
 
@@ -79,6 +81,26 @@ def test_model_that_is_missing_is_pulled_on_demand_alone(
     result, server = serve(session, monkeypatch, model, *args, pulled=False)
     assert result.ret == 0
     result.stdout.fnmatch_lines(["pulling manifest", "success", f"model: ollama/{NAME} *"])
+    assert [path for path, _ in server.asked].count("/api/pull") == 1
+
+
+def test_a_question_pulls_a_missing_model_on_demand_alone(
+    monkeypatch: pytest.MonkeyPatch,
+    model: RealModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("The vault combination is 48213.")
+    question = ["ask", str(book), "What is the vault combination?", f"--model=ollama/{NAME}"]
+    with RealOllama(model, pulled=False) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address)
+        assert main([*question, "--vanilla"]) == 1
+        assert "--pull (rlm ask)" in capsys.readouterr().err
+        assert main([*question, "--vanilla", "--pull"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "48213\n"
+    assert "success" in told.err
     assert [path for path, _ in server.asked].count("/api/pull") == 1
 
 
