@@ -103,7 +103,8 @@ class TransformersClient:
                 prompt_tokens=len(ids),
                 window=self.window,
             )
-        if not self._lock.acquire(timeout=-1 if options.seconds is None else options.seconds):
+        limit = -1 if options.seconds is None else max(options.seconds, 0.0)
+        if not self._lock.acquire(timeout=limit):
             raise _late(options)
         try:
             answer, prefill, decode = self._generate(ids, options, started)
@@ -113,7 +114,7 @@ class TransformersClient:
             answer, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return Completion(
-            text=without_thinking(text),
+            text=without_thinking(text, is_open=True),
             usage=Usage(len(ids), len(answer), 1),
             finish_reason="stop" if answer[-1] in self._ends else "length",
             window=self.window,
@@ -365,7 +366,8 @@ def _digest(folder: Path, adapter: Path | None) -> str:
     """
     lines = []
     for place in filter(None, (folder, adapter)):
-        for file in sorted({file for pattern in _FILES for file in place.glob(pattern)}):
+        found = {file for pattern in _FILES for file in place.glob(pattern)}
+        for file in sorted(file for file in found if file.is_file()):
             state = file.stat()
             lines.append(f"{_sha256(file, state.st_size, state.st_mtime_ns)}  {file.name}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -209,6 +209,7 @@ def test_digest_counts_what_decides_answers_only(copy: Copy) -> None:
     first = digest()
     (folder / "trainer_state.json").write_text("{}")
     (folder / "README.md").write_text("A model.")
+    (folder / "pytorch_model_fsdp_0").mkdir()
     assert digest() == first
     (folder / "merges.txt").write_text("")
     assert digest() != first
@@ -250,6 +251,20 @@ def test_call_ends_with_its_seconds(client: Client) -> None:
     with pytest.raises(CallTimeout, match=r"within 0\.001 s"):
         client.chat(TALK, options=Options(max_tokens=400, seconds=0.001))
     assert client.chat(TALK, options=Options(max_tokens=3, seconds=60.0)).text is not None
+
+
+@pytest.mark.parametrize("seconds", [0.0, -0.5])
+def test_call_whose_seconds_are_over_is_late(client: Client, seconds: float) -> None:
+    with pytest.raises(CallTimeout, match="gave no answer within"):
+        client.chat(TALK, options=Options(max_tokens=400, seconds=seconds))
+
+
+def test_thinking_that_the_template_opened_is_no_answer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(client, TransformersClient)
+    monkeypatch.setattr(client._tokenizer, "decode", lambda *_, **__: "5, then 6.</think>\n\n6")
+    assert client.chat(TALK, options=Options(max_tokens=2)).text == "6"
 
 
 def test_waiting_for_another_call_counts_as_seconds(client: Client) -> None:
