@@ -2,8 +2,9 @@
 
 A text that a model was sent is laid over the document: each piece of 24 characters or more that
 stands in both is a passage that was read. Texts that were sent are what the root model was told
-(printed) and the prompts of sub-calls (passed on). Output that nobody was shown is not among them,
-and neither is the question, which often shares words with the sentence that answers it.
+(printed) and the prompts of sub-calls (passed on), those of loops that its cells opened included.
+Output that nobody was shown is not among them, and neither is the question, which often shares
+words with the sentence that answers it.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ MEANING: Final[dict[Cause, str]] = {
     "never looked": "no model was shown the evidence",
     "misread": "the evidence was shown, and the answer is another",
     "sub-call wrong": "a sub-call was given the evidence, and none of those gave the right answer",
-    "bad FINAL": "the right answer was there (a sub-call gave it, or it stands in what was "
-    "returned), and FINAL gave something else or nothing",
+    "bad FINAL": "the right answer was there (a sub-call or a loop below gave it, or it stands in "
+    "what was returned), and FINAL gave something else or nothing",
     "sandbox": "the sandbox stopped the code or died",
     "limit": "turns, calls, tokens, seconds or the window ran out",
     "not measured": "an error or a crash outside the model",
@@ -53,8 +54,9 @@ class Reading:
     """What was read of a document.
 
     Attributes:
-        printed: passages that the root model was shown, in order, without overlap.
-        passed: passages that stood in the prompt of a sub-call.
+        printed: passages that the root model was shown, or that of a loop below, in order, without
+            overlap.
+        passed: passages that stood in the prompt of a sub-call of any loop.
         seen: for each gold span, whether a passage covers the answer in it.
     """
 
@@ -200,9 +202,14 @@ def _extent(document: str, start: int, text: str, at: int) -> tuple[int, int]:
 
 def _prompts(item: Item, trajectory: Trajectory, *kinds: str) -> Iterator[str]:
     """What calls of these kinds were sent, but for system prompts and the model's own replies."""
-    for call in trajectory.calls:
+    for call in _calls(trajectory):
         if call.kind in kinds and call.completion is not None:
             yield from (_unasked(item, m.content) for m in call.messages if m.role == "user")
+
+
+def _calls(trajectory: Trajectory) -> Iterator[Call]:
+    """The calls of all loops of the tree."""
+    return (call for _, run in trajectory.runs() for call in run.calls)
 
 
 def _unasked(item: Item, text: str) -> str:
@@ -226,7 +233,8 @@ def _broken_off(record: Record, trajectory: Trajectory | None) -> Cause | None:
         return "not measured"
     if record.verdict in ("truncated", "timeout") or record.ended_by in _ENDED:
         return "limit"
-    cells = [cell for turn in trajectory.turns for cell in turn.cells] if trajectory else []
+    turns = [turn for _, run in trajectory.runs() for turn in run.turns] if trajectory else []
+    cells = (cell for turn in turns for cell in turn.cells)
     return "sandbox" if any(cell.result.status in ("timeout", "died") for cell in cells) else None
 
 
@@ -236,16 +244,26 @@ def _of_reading(
     """Why an answer is wrong that the loop gave by itself."""
     answers = [
         _has(record.gold, call.completion.text)
-        for call in trajectory.calls
+        for call in _calls(trajectory)
         if call.kind == "sub" and call.completion is not None and _showed(item, call)
     ]
-    if any(answers):
+    if any(answers) or _found_below(record, item, trajectory):
         return "bad FINAL"
     if not item.spans:
         return None
     if not any((read or reading(item, trajectory)).seen):
         return "never looked"
     return "sub-call wrong" if answers else "misread"
+
+
+def _found_below(record: Record, item: Item, trajectory: Trajectory) -> bool:
+    """Whether a loop below gave the right answer; where its evidence stands, it was shown some."""
+    return any(
+        _has(record.gold, child.answer)
+        and (not item.spans or any(reading(item, child.trajectory).seen))
+        for _, run in trajectory.runs()
+        for child in run.children
+    )
 
 
 def _showed(item: Item, call: Call) -> bool:

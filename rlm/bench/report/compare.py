@@ -37,10 +37,15 @@ def render(comparisons: Sequence[Comparison], *, width: int, color: bool) -> str
         lines += [summary.render(_table(shown), width=width, color=color), _MEANING]
     else:
         lines.append("no cell of one run has a partner in the other: nothing is compared")
-    lines += [_cut(c) for c, _ in shown if c.left_side.cut or c.right_side.cut]
-    lines += [_of_valid(c) for c, _ in shown if c.valid.pairs < c.pairs]
+    lines += notes([c for c, _ in shown])
     lines.append(unpaired(comparisons))
     return "\n".join(filter(None, lines))
+
+
+def notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """How many answers are to a part of the document, and what holds of those to the whole."""
+    told = [_cut(c) for c in comparisons if c.left_side.cut or c.right_side.cut]
+    return told + [_of_valid(c) for c in comparisons if c.valid.pairs < c.pairs]
 
 
 def place(comparison: Comparison) -> tuple[str, str, str]:

@@ -84,13 +84,17 @@ class HeatMap:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Accuracy at one length with its interval; y grows downwards."""
+    """Accuracy at one length with its interval; y grows downwards.
+
+    `part` tells that some of the answers are to a part of the document, cut on purpose.
+    """
 
     x: float
     y: float
     low: float
     high: float
     tip: str
+    part: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +183,10 @@ def _accuracy(name: str, cells: Iterable[Record]) -> _Face | None:
     if not own:
         return None
     answers = [r.verdict for r in own if r.is_valid]
-    others, n = summary.invalid(own), len(own)
+    others, n = summary.invalid(own, cut="cut on purpose"), len(own)
     if not answers:
-        return _Face("-", f"no answer: {others}; n = {n}", None, True)
+        whole = " to a whole document" * any(map(pairs.is_cut_answer, own))
+        return _Face("-", f"no answer{whole}: {others}; n = {n}", None, True)
     right, valid = answers.count("correct"), len(answers)
     low, high = wilson(right, valid)
     tip = f"{right} of {valid} answers right [{low:.0%}, {high:.0%}]"
@@ -197,10 +202,13 @@ def _difference(cells: Sequence[Record]) -> _Face | None:
     (c,) = found
     tip = f"{verdicts.points(c.difference)}, {c.wins} against {c.losses} discordant, n = {c.pairs}"
     text = f"{round(100 * c.difference.value):+d}".replace("+0", "0")
+    cut = c.left_side.cut or c.right_side.cut
     if c.valid.difference is None:
-        return _Face(text, f"{tip}; no pair has an answer on both sides", None, True)
+        whole = " to the whole document" * bool(cut)
+        return _Face(text, f"{tip}; no pair has an answer{whole} on both sides", None, True)
     if hatched := c.valid.pairs < c.pairs:
-        tip += f"; of the {c.valid.pairs} both answered: {verdicts.points(c.valid.difference)}"
+        did = "read as a whole" if cut else "answered"
+        tip += f"; of the {c.valid.pairs} both {did}: {verdicts.points(c.valid.difference)}"
     shade = round(SHADES * (c.valid.difference.value + 1) / 2)
     return _Face(text, tip, shade, hatched)
 
@@ -229,8 +237,10 @@ def plot(cells: Sequence[Record]) -> Plot:
                 right, n = counts["correct"], len(here)
                 ends = wilson(right, n)
                 tip = f"{name} {label(length)}: {right} of {n} [{ends[0]:.0%}, {ends[1]:.0%}]"
+                part = any(map(pairs.is_cut_answer, here))
+                tip += f"; {summary.invalid(here, cut='cut on purpose')}" * part
                 y, bottom, top = (height * (1 - share) for share in (right / n, *ends))
-                points.append(Point(x(length), y, bottom, top, tip))
+                points.append(Point(x(length), y, bottom, top, tip, part))
         curves.append(Curve(name, tuple(points), tuple(unread)))
     window = _window(cells, lengths)
     return Plot(

@@ -55,7 +55,7 @@ class RunFigures:
         models: what answered: specification, window, server.
         cells: how many.
         tasks: their figures.
-        legend: what holds for all verdict lines.
+        legend: what holds for all verdict lines, and what a cut is.
         outside: share of time outside the model, as a sentence.
         notes: what could not be shown.
     """
@@ -71,11 +71,12 @@ class RunFigures:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The first run against a later one: rows as in ``rlm compare``."""
+    """The first run against a later one: rows and notes as in ``rlm compare``."""
 
     before: str
     after: str
     rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
     unmatched: int
 
 
@@ -178,6 +179,7 @@ def _of_run(number: int, run: str, cells: Sequence[Record], payload: Payload) ->
     share = summary.outside_model(cells)
     tasks = _tasks(number, cells, payload.told[number])
     told = {line for task in tasks for line in task.lines}
+    legend = (line for line in verdicts.lines(cells) if line not in told)
     return RunFigures(
         name=run,
         models=tuple(
@@ -186,7 +188,7 @@ def _of_run(number: int, run: str, cells: Sequence[Record], payload: Payload) ->
         ),
         cells=len(cells),
         tasks=tuple(tasks),
-        legend=tuple(line for line in verdicts.lines(cells) if line not in told),
+        legend=tuple(filter(None, [*legend, summary.cut(cells)])),
         outside=""
         if share is None
         else f"time outside the model, median over rlm cells: {share:.0%}",
@@ -222,6 +224,7 @@ def _compared(
     before: str, first: Sequence[Record], after: str, other: Sequence[Record]
 ) -> Compared:
     found = pairs.between_runs(first, other)
+    changes = gates.changes(found)
     rows = [
         (
             *compare.place(c),
@@ -232,9 +235,10 @@ def _compared(
             verdicts.chance(c.p_holm),
             change,
         )
-        for c, change in gates.changes(found)
+        for c, change in changes
     ]
-    return Compared(before, after, tuple(rows), sum(c.unmatched for c in found))
+    notes = compare.notes([c for c, _ in changes])
+    return Compared(before, after, tuple(rows), tuple(notes), sum(c.unmatched for c in found))
 
 
 @cache

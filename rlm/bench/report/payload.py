@@ -15,19 +15,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from rlm import prompts
 from rlm.bench import evidence, records
 from rlm.bench.evidence import Cause, Reading
+from rlm.bench.pairs import is_cut_answer
 from rlm.bench.records import COORDINATES, Record
 from rlm.bench.report.verdicts import LEFT, RIGHT
 from rlm.bench.sources import Sources
 from rlm.bench.tasks.base import Item, Span
 from rlm.bench.verify import read_trajectory
 from rlm.errors import RecordError
-from rlm.trajectory import Call, Cell, Trajectory, Turn
+from rlm.overflow import Cut
+from rlm.trajectory import Call, Cell, ChildRun, Trajectory, Turn
 
 CHUNK: Final = 32
 """Items that are unpacked together."""
@@ -44,6 +46,8 @@ _FENCE: Final = re.compile(r"^[ \t]*`{3,}\w*[ \t]*$", re.MULTILINE)
 Data = dict[str, Any]
 Group = dict[str, Record]
 """The records of one item, by architecture."""
+Made = tuple[int, Data]
+"""A loop below with the number of the cell that opened it, or a sub-call with 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,9 @@ class _Reader:
             "gold": first.gold[:SHORT],
             "outcome": outcome(group),
             "cause": next((e["cause"] for e in self.detail["entries"] if e["cause"]), ""),
-            "answers": [[r.architecture, r.verdict, r.prediction[:SHORT]] for r in group.values()],
+            "answers": [
+                [r.architecture, r.verdict, r.prediction[:SHORT], _mark(r)] for r in group.values()
+            ],
         }
 
     def _entry(self, record: Record, item: Item | None) -> Data:
@@ -246,7 +252,21 @@ def _figures(record: Record) -> Data:
         "seconds": round(record.time.wall, 3),
         "window": record.model.window,
         "trace": record.trace.path if record.trace else "",
+        "mark": _mark(record),
+        "cut": _cut(record.cut) if record.cut else None,
     }
+
+
+def _mark(record: Record) -> str:
+    """What a verdict on a part of the document is marked with; empty if it is on the whole."""
+    if not is_cut_answer(record):
+        return ""
+    told = {"kept": "evidence kept", "part": "part of the evidence lost", "lost": "evidence lost"}
+    return ", ".join(filter(None, ["cut on purpose", told.get(record.evidence, "")]))
+
+
+def _cut(cut: Cut) -> Data:
+    return {"method": cut.method, "kept": cut.kept, "left_out": cut.left_out, "chars": cut.chars}
 
 
 def _reading(read: Reading) -> Data:
@@ -259,27 +279,71 @@ def _reading(read: Reading) -> Data:
 
 def _story(trajectory: Trajectory, keep: Sequence[str]) -> Data:
     """What was sent first, the turns, and the calls that belong to none."""
-    first = trajectory.calls[0] if trajectory.calls else None
-    subs: defaultdict[int, list[Data]] = defaultdict(list)
-    for call in trajectory.calls:
-        if call.kind == "sub":
-            subs[call.turn].append(_call(call, keep))
+    reading = [call for call in trajectory.calls if call.kind == "vanilla"]
+    first = next(iter(reading[-1:] or trajectory.calls), None)
+    made = _made(trajectory, keep)
     others = [c for c in trajectory.calls if c.kind not in ("root", "sub")]
-    turns = [_turn(turn, subs.pop(turn.number, []), keep) for turn in trajectory.turns]
-    strays = chain.from_iterable(subs.values())  # of a turn that was broken off
+    turns = [_turn(turn, made.pop(turn.number, []), keep) for turn in trajectory.turns]
+    strays = [shown for _, shown in chain.from_iterable(made.values())]  # a turn was broken off
     return {
         "sent": [[m.role, parts(m.content, keep)] for m in first.messages] if first else [],
         "turns": turns,
-        "others": [_call(c, keep, is_first=c is first) for c in others] + [*strays],
+        "others": [_call(c, keep, is_first=c is first) for c in others] + strays,
     }
 
 
-def _turn(turn: Turn, subs: list[Data], keep: Sequence[str]) -> Data:
-    """A turn; each cell has the sub-calls that it made, which are recorded in order."""
-    cells, left = [], list(subs)
-    for cell in turn.cells:
-        made, left = left[: cell.result.calls], left[cell.result.calls :]
-        cells.append(_cell(cell, made, keep))
+def _made(trajectory: Trajectory, keep: Sequence[str]) -> dict[int, list[Made]]:
+    """What the cells of each turn called, in the order of the calls."""
+    found: list[tuple[int, int, int, Made]] = [
+        (at, 1, call.turn, (0, _call(call, keep)))
+        for at, call in enumerate(trajectory.calls)
+        if call.kind == "sub"
+    ]
+    found += [(c.call, 0, c.turn, (c.cell, _loop(c, keep))) for c in trajectory.children]
+    turns: defaultdict[int, list[Made]] = defaultdict(list)
+    for _, _, turn, made in sorted(found, key=itemgetter(0, 1)):
+        turns[turn].append(made)
+    return turns
+
+
+def _loop(child: ChildRun, keep: Sequence[str]) -> Data:
+    """A loop that a cell opened, with all below it."""
+    own = child.trajectory.levels[0]
+    return {
+        "kind": "loop",
+        "chars": child.chars,
+        "query": parts(child.query, keep),
+        "answer": parts(child.answer),
+        "error": child.error,
+        "ended_by": child.ended_by or "",
+        "tokens": [own.usage.prompt_tokens, own.usage.completion_tokens],
+        **_story(child.trajectory, keep),
+    }
+
+
+def _dealt(turn: Turn, made: Iterable[Made]) -> list[list[Data]]:
+    """What each cell of a turn called, and in the last place what belongs to none.
+
+    A loop knows its cell. Sub-calls fill up the calls that the cells counted, in order, and are
+    never before the cell of a loop that was opened before them.
+    """
+    free = [cell.result.calls for cell in turn.cells]
+    found: list[list[Data]] = [[] for _ in (*free, None)]
+    at = 0
+    for cell, shown in made:
+        at = min(cell - 1, len(free)) if cell else at
+        while not cell and at < len(free) and free[at] <= 0:
+            at += 1
+        if at < len(free):
+            free[at] -= 1
+        found[at].append(shown)
+    return found
+
+
+def _turn(turn: Turn, made: Iterable[Made], keep: Sequence[str]) -> Data:
+    """A turn; each cell has the sub-calls that it made and the loops that it opened."""
+    *mine, left = _dealt(turn, made)
+    cells = [_cell(cell, subs, keep) for cell, subs in zip(turn.cells, mine, strict=True)]
     prose = turn.reply
     for cell in turn.cells:
         prose = prose.replace(cell.code, "", 1)

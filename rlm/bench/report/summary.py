@@ -50,8 +50,8 @@ def summary(records: Sequence[Record], *, width: int, color: bool) -> str:
         legend.append("*: grep, a regular expression without a model, finds these answers")
     if unread := _unread(records):
         legend.append(unread)
-    if cut := _cut(records):
-        legend.append(cut)
+    if told := cut(records):
+        legend.append(told)
     said = ["", *found] if (found := verdicts.lines(records)) else []
     share = outside_model(records)
     if share is not None:
@@ -149,13 +149,16 @@ def others(cells: Sequence[Record]) -> str:
     return f"{told}; {share}" if told and valid else told
 
 
-def invalid(cells: Sequence[Record]) -> str:
-    """What is no answer to the whole document: ``2 truncated, 1 error``."""
+def invalid(cells: Sequence[Record], *, cut: str = "cut") -> str:
+    """What is no answer to the whole document: ``2 truncated, 1 error``.
+
+    `cut` is what an answer to a part is called: ``3 cut (2 lost)``.
+    """
     counts = Counter(r.verdict for r in cells)
     told = [f"{counts[v]} {v}" for v in VERDICTS if counts[v] and v not in VALID]
-    if cut := [r for r in cells if is_cut_answer(r)]:
-        lost = sum(map(is_lost, cut))
-        told.append(f"{len(cut)} cut" + (f" ({lost} lost)" if lost else ""))
+    if parts := [r for r in cells if is_cut_answer(r)]:
+        lost = sum(map(is_lost, parts))
+        told.append(f"{len(parts)} {cut}" + (f" ({lost} lost)" if lost else ""))
     return ", ".join(told)
 
 
@@ -179,8 +182,8 @@ def _style(low: float, high: float) -> str:
     return "green" if low > 0.5 else "red" if high < 0.5 else ""
 
 
-def _cut(records: Iterable[Record]) -> str:
-    """What ``cut`` and ``lost`` mean in this table."""
+def cut(records: Iterable[Record]) -> str:
+    """What ``cut`` and ``lost`` mean of these cells; empty if none was cut."""
     found = [r for r in records if is_cut_answer(r)]
     if not found:
         return ""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rlm.bench.report import page
-from tests.rlm.bench import synthetic_run
+from tests.rlm.bench import deep_run, synthetic_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = not (CHROMIUM and DRIVER and find_spec("selenium"))
@@ -239,6 +239,30 @@ def test_a_phone_needs_no_scrolling_to_the_side(browser, place):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_loops_below_stand_in_their_cell_and_a_cut_is_told(browser, tmp_path):
+    deep_run.write(tmp_path / "deep", deep_run.ITEM.gold)
+    page.write([str(tmp_path / "deep")], tmp_path / "deep.html")
+    browser.get((tmp_path / "deep.html").as_uri() + "#/item/0")
+    wait(browser, lambda: all_of(browser, ".turn"))
+    vanilla, loop = all_of(browser, ".side")
+    assert "cut on purpose, evidence lost" in vanilla.text
+    assert "head kept: characters 0 to " in vanilla.text
+    assert "left out on purpose: " in vanilla.text
+    assert "sample of the document, for the server's count of its tokens" in vanilla.text
+    assert len(all_of(browser, ".mini rect.kept")) == 2  # what stayed, and its key
+    assert len(loop.find_elements(By.CSS_SELECTOR, ":scope > .turn")) == 2
+    below = ":scope > .turn details.loop"
+    (inner,) = loop.find_elements(By.CSS_SELECTOR, below)
+    turns = inner.find_elements(By.CSS_SELECTOR, ".turn h4")
+    assert [turn.text.split(" ok")[0] for turn in turns[:2]] == ["turn 1", "turn 2"]
+    assert "ended by final" in inner.find_element(By.CSS_SELECTOR, "summary").text
+    press(browser, "j", "j", "j")  # j and k go through the turns of the loop itself
+    assert len(all_of(browser, ".turn.on")) == 1
+    assert all_of(browser, ".side > .turn")[1].get_attribute("class") == "turn on"
+    browser.get_screenshot_as_file("/tmp/deep_page.png")
+    assert browser.get_log("browser") == []
 
 
 def test_it_prints(browser):

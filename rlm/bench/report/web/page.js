@@ -5,6 +5,8 @@ const SVG = "http://www.w3.org/2000/svg";
 const report = $("report"), view = $("view"), tip = $("tip");
 const CHUNK = Number($("index").dataset.chunk);
 const FIELDS = ["run", "task", "unit", "length", "depth", "outcome", "cause"];
+const STEPS = "tr[data-row], .side > .turn"; // what j and k go through
+const KINDS = { sample: "sample of the document, for the server's count of its tokens" };
 const HIDDEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
 const TOKENS = new RegExp([
   /(?<m>#[^\n]*)/, /(?<s>[rbfuRBFU]{0,2}(?:"""[^]*?(?:"""|$)|'''[^]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?))/,
@@ -128,7 +130,7 @@ function list(query) {
     const item = items[number];
     const cells = names.map((name) => {
       const answer = item.answers.find((a) => a[0] === name);
-      return make("td", {}, answer && [make("span.verdict." + answer[1], {}, answer[1]), " ", answer[2]]);
+      return make("td", {}, answer && [make("span.verdict." + answer[1], {}, answer[1]), answer[3] && ` (${answer[3]})`, " ", answer[2]]);
     });
     const title = (several ? where(item) + ", " : "") + `sample ${item.sample}` + (item.draw ? `, draw ${item.draw}` : "");
     const outcome = { both: "both right", right: "only rlm", left: "only vanilla", neither: "neither" }[item.outcome] || "";
@@ -147,7 +149,7 @@ function list(query) {
 }
 
 function select(index, quietly) {
-  const rows = [...view.querySelectorAll("tr[data-row], .turn")];
+  const rows = [...view.querySelectorAll(STEPS)];
   if (!rows.length) return;
   const at = Math.min(Math.max(index, 0), rows.length - 1);
   rows.forEach((row, i) => row.classList.toggle("on", i === at));
@@ -155,7 +157,7 @@ function select(index, quietly) {
 }
 
 function step(by) {
-  const rows = [...view.querySelectorAll("tr[data-row], .turn")];
+  const rows = [...view.querySelectorAll(STEPS)];
   select(rows.findIndex((row) => row.classList.contains("on")) + by);
 }
 
@@ -165,7 +167,8 @@ function neighbour(by) {
 }
 
 function minimap(item) {
-  const picture = drawn("svg", { viewBox: `0 0 ${item.chars} 58`, preserveAspectRatio: "none" });
+  const part = item.entries.find((entry) => entry.cut);
+  const picture = drawn("svg", { viewBox: `0 0 ${item.chars} ${part ? 76 : 58}`, preserveAspectRatio: "none", class: part ? "tall" : "" });
   const rect = (kind, [start, end], y, height, least) => {
     const width = Math.max(end - start, item.chars * least);
     const x = Math.min(Math.max(0, start - (width - (end - start)) / 2), item.chars - width);
@@ -175,9 +178,11 @@ function minimap(item) {
   const loop = item.entries.find((entry) => entry.printed) || {};
   (loop.printed || []).forEach((span) => rect("printed", span, 22, 14, 0.003));
   (loop.passed || []).forEach((span) => rect("passed", span, 40, 14, 0.003));
+  if (part) part.cut.kept.forEach((span) => rect("kept", span, 58, 14, 0.003));
   picture.append(drawn("title", {}));
   picture.lastChild.textContent = `document of ${item.chars} characters`;
-  const key = [["needle", "evidence"], ["printed", "shown to the root model"], ["passed", "passed to a sub-call"]].map(([kind, text]) => {
+  const key = [["needle", "evidence"], ["printed", "shown to a root model"], ["passed", "passed to a sub-call"],
+    ...(part ? [["kept", `kept in ${part.architecture}'s prompt`]] : [])].map(([kind, text]) => {
     const swatch = drawn("svg", { class: "swatch", viewBox: "0 0 12 12" });
     swatch.append(drawn("rect", { class: kind, width: 12, height: 12 }));
     return make("span", {}, swatch, text);
@@ -186,8 +191,25 @@ function minimap(item) {
   return make(".mini", {}, picture, make("p.key", {}, make("span", {}, `document, ${item.chars.toLocaleString("en")} characters`), key, share && make("span", {}, share)));
 }
 
+const opening = (one) => make("details", { open: !one.turns.length },
+  make("summary", {}, one.turns.length ? "what the root model saw first" : "what the model saw"), sent(one.sent));
+
+// A loop that a cell opened: its turns, and in them the loops that these opened.
+function below(made, open) {
+  const found = made.error ? "failed" : parts(made.answer)[0].slice(0, 90) || "no answer";
+  const facts = [`${made.tokens[0].toLocaleString("en")} + ${made.tokens[1].toLocaleString("en")} tokens`,
+    count(made.turns.length, "turn"), made.ended_by && `ended by ${made.ended_by}`].filter(Boolean).join(", ");
+  return make("details.loop", { open: open }, make("summary", {}, `loop on ${count(made.chars, "character")}: ${found} (${facts})`),
+    make(".role", {}, "query"), plain(made.query), made.sent.length > 0 && opening(made),
+    made.turns.map(turn), made.others.map((other) => call(other, false)),
+    made.answer.length > 0 && [make(".role", {}, "answer"), plain(made.answer)],
+    made.error && make(".failed", {}, made.error));
+}
+
 function call(made, open) {
-  const head = made.error ? `${made.kind}: failed` : `${made.kind}: ${parts(made.answer)[0].slice(0, 90)}`;
+  if (made.kind === "loop") return below(made, open);
+  const kind = KINDS[made.kind] || made.kind;
+  const head = made.error ? `${kind}: failed` : `${kind}: ${parts(made.answer)[0].slice(0, 90)}`;
   const cost = made.tokens.length ? ` (${made.tokens[0]} + ${made.tokens[1]} tokens, ${seconds(made.seconds)})` : "";
   return make("details", { open: open }, make("summary", {}, head + cost), sent(made.sent),
     made.answer !== null && [make("div.role", {}, "answer" + (made.finish === "length" ? ", cut off" : "")), plain(made.answer)],
@@ -221,15 +243,16 @@ function side(entry, names, pick) {
     ? make("select", { onchange: (event) => pick(event.target.value), "aria-label": "architecture" },
       names.map((n) => make("option", { value: n, selected: n === entry.architecture }, n)))
     : make("span", {}, entry.architecture);
-  const turns = entry.turns || [];
+  const turns = entry.turns || [], cut = entry.cut;
+  const spans = (found) => found.map(([start, end]) => `${start.toLocaleString("en")} to ${end.toLocaleString("en")}`).join(" and ");
   return make(".side", {},
-    make("h3", {}, name, make("span.verdict." + entry.verdict, {}, entry.verdict + (entry.cause ? `: ${entry.cause}` : "")), make("small", {}, facts)),
+    make("h3", {}, name, make("span.verdict." + entry.verdict, {}, entry.verdict + (entry.cause ? `: ${entry.cause}` : "")), entry.mark && make("span", {}, entry.mark), make("small", {}, facts)),
+    cut && make(".cut", {}, `${cut.method} kept: characters ${spans(cut.kept)} of ${cut.chars.toLocaleString("en")}; left out on purpose: ${spans(cut.left_out)}`),
     make(".role", {}, "answer" + (entry.prediction_chars > entry.prediction.length ? `, the first of ${entry.prediction_chars} characters` : "")),
     plain(entry.prediction || "(none)"),
     entry.error && make(".failed", {}, entry.error),
-    entry.sent ? make("details", { open: !turns.length }, make("summary", {}, turns.length ? "what the root model saw first" : "what the model saw"), sent(entry.sent))
-      : make(".role", {}, "no trajectory"),
-    turns.map(turn), (entry.others || []).map((made) => call(made, true)),
+    entry.sent ? opening(entry) : make(".role", {}, "no trajectory"),
+    turns.map(turn), (entry.others || []).map((made) => call(made, made.kind !== "sample")),
     entry.trace && make(".role", {}, "whole texts: " + entry.trace));
 }
 
