@@ -64,7 +64,7 @@ class Caller:
         options = replace(self.options, max_tokens=most or self.options.max_tokens)
         if options.seconds is not None:
             left = options.seconds - (time.monotonic() - self._started)
-            options = replace(options, seconds=left)
+            options = replace(options, seconds=max(left, 0.0))
         try:
             done = self.client.chat(messages, options=options)
         except ClientError as error:

@@ -103,10 +103,11 @@ class TransformersClient:
                 prompt_tokens=len(ids),
                 window=self.window,
             )
-        limit = -1 if options.seconds is None else max(options.seconds, 0.0)
-        if not self._lock.acquire(timeout=limit):
+        if not self._lock.acquire(timeout=_left(options, started)):
             raise _late(options)
         try:
+            if _left(options, started) == 0.0:
+                raise _late(options)
             answer, prefill, decode = self._generate(ids, options, started)
         finally:
             self._lock.release()
@@ -377,6 +378,13 @@ def _digest(folder: Path, adapter: Path | None) -> str:
 def _sha256(file: Path, _size: int, _mtime_ns: int) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _left(options: Options, started: float) -> float:
+    """What is left of the call's seconds, for a lock: 0 if none are, -1 without a bound."""
+    if options.seconds is None:
+        return -1.0
+    return max(options.seconds - (time.monotonic() - started), 0.0)
 
 
 def _late(options: Options) -> CallTimeout:

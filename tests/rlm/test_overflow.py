@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import get_args
@@ -22,7 +23,7 @@ from rlm.messages import Message, Options
 from rlm.overflow import REACH, Cut, Keep, keep, most_that_fit, shown
 from rlm.trajectory import Answer, Trajectory
 from rlm.vanilla import VANILLA_OPTIONS, Vanilla, vanilla_prompt
-from tests.rlm.scripted import Scripted
+from tests.rlm.scripted import Scripted, count
 from tests.servers.ollama_real import NAME as OLLAMA_NAME
 from tests.servers.ollama_real import RealModel, RealOllama
 from tests.servers.openai import NAME
@@ -369,6 +370,18 @@ def test_all_calls_of_an_item_share_its_seconds() -> None:
     Vanilla(client, options=options, overflow="tail").completion("word " * 2000, "q")
     first, second = (given.seconds for given in client.options)
     assert 60.0 >= first > second > 50.0
+
+
+def test_seconds_that_counting_used_up_are_not_fewer_than_none() -> None:
+    class Slow(Scripted):
+        def count(self, messages: Sequence[Message]) -> int:
+            time.sleep(0.02)
+            return count(messages)
+
+    client = Slow(["48213"], window=1000)
+    options = Options(max_tokens=10, seconds=0.01)
+    Vanilla(client, options=options, overflow="tail").completion("word " * 2000, "q")
+    assert [given.seconds for given in client.options] == [0.0]
 
 
 @pytest.mark.parametrize("version", ["0.12.5", "0.20.3", "0.30.5", "0.30.12", "0.30.12 deaf"])

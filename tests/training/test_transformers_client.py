@@ -8,7 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -257,6 +258,24 @@ def test_call_ends_with_its_seconds(client: Client) -> None:
 def test_call_whose_seconds_are_over_is_late(client: Client, seconds: float) -> None:
     with pytest.raises(CallTimeout, match="gave no answer within"):
         client.chat(TALK, options=Options(max_tokens=400, seconds=seconds))
+
+
+def test_a_prompt_is_not_read_once_its_seconds_are_over(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making its tokens, and waiting for the lock, count too."""
+    assert isinstance(client, TransformersClient)
+    render, read = client.prompt_ids, []
+
+    def slowly(messages: Sequence[Message]) -> tuple[int, ...]:
+        time.sleep(0.1)
+        return render(messages)
+
+    monkeypatch.setattr(client, "prompt_ids", slowly)
+    monkeypatch.setattr(client._model, "generate", lambda **given: read.append(given))
+    with pytest.raises(CallTimeout, match=r"within 0\.05 s"):
+        client.chat(TALK, options=Options(seconds=0.05))
+    assert read == []
 
 
 def test_thinking_that_the_template_opened_is_no_answer(
