@@ -261,6 +261,19 @@ def test_a_question_that_does_not_fit_by_itself_is_truncated(embedded: LlamaCppC
     assert "even without the text" in answer.trajectory.calls[-1].error
 
 
+@pytest.mark.parametrize("window", [100, 128])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_window_no_larger_than_the_answer_is_refused_without_a_call(
+    method: Keep, window: int
+) -> None:
+    """Guards a server without count from nearly all of the document as a sample."""
+    client = Scripted([], window=window)
+    answer = Vanilla(client, overflow=method).completion(LONG, QUESTION)
+    assert (client.sent, answer.truncated, answer.usage.calls) == ([], True, 0)
+    told = f"the window of {window} tokens has no room for a prompt beside the 128 of the answer"
+    assert told in answer.trajectory.calls[-1].error
+
+
 @pytest.fixture
 def vllm(model: RealModel) -> Iterator[RealVllm]:
     with RealVllm(model, WINDOW) as server:
