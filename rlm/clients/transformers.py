@@ -10,6 +10,7 @@ import gc
 import hashlib
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -45,6 +46,8 @@ _FILES: Final = (
     "pytorch_model*",
     "adapter_model.bin",
 )
+# A GPU has an exception of its own for it; torch on a CPU says it in one of these ways.
+_NO_MEMORY: Final = re.compile("not enough memory|can't allocate memory")
 _LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -175,7 +178,9 @@ class TransformersClient:
                     generation_config=self._settings(options, len(ids)),
                     stopping_criteria=StoppingCriteriaList([watch]),
                 )
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(str(error))):
+                raise
             raise ProtocolError(
                 f"no memory for a prompt of {len(ids)} tokens: take a smaller window (num_ctx, "
                 f"--rlm-num-ctx) or a smaller model: {error}"

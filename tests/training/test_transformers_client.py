@@ -292,6 +292,21 @@ def test_waiting_for_another_call_counts_as_seconds(client: Client) -> None:
         client.chat(TALK, options=Options(seconds=0.05))
 
 
+def test_memory_that_a_cpu_lacks_is_told_with_its_remedy(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch's own allocator: 2**60 bytes are more than any address space holds."""
+    assert isinstance(client, TransformersClient)
+    monkeypatch.setattr(
+        client._model, "generate", lambda **_: torch.empty(2**60, dtype=torch.uint8, device="cpu")
+    )
+    with pytest.raises(ProtocolError, match=r"no memory for a prompt of \d+ tokens: take a small"):
+        client.chat(TALK, options=GREEDY)
+    monkeypatch.setattr(client._model, "generate", lambda **_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        client.chat(TALK, options=GREEDY)
+
+
 def test_any_end_token_of_the_folder_ends_an_answer(client: Client, copy: Copy) -> None:
     plain = client.chat(TALK, options=GREEDY).completion_ids
     assert plain is not None
