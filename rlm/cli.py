@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +22,7 @@ try:
     from rlm.sandbox import BACKENDS, default_backend
     from rlm.trajectory import Answer, Turn
     from rlm.tree import count, draw, levels, shown
-    from rlm.vanilla import Vanilla
+    from rlm.vanilla import VANILLA_OPTIONS, Vanilla
 except ImportError:  # the distribution `rlms` writes files of its own over some of these
     from rlm.doctor import clash
 
@@ -170,7 +170,11 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--pull", action="store_true", help="let Ollama pull a model that it does not have")
     add("--record", metavar="DIR", help="keep every call of the model in this folder")
     add("--replay", metavar="DIR", help="answer from such a folder, without the model")
-    add("--vanilla", action="store_true", help="put the whole text into one prompt instead")
+    add(
+        "--vanilla",
+        action="store_true",
+        help="put the whole text into one prompt instead; of the bounds it takes --max-minutes",
+    )
     add(
         "--overflow",
         choices=("refuse", "head", "middle", "tail"),
@@ -207,10 +211,13 @@ def _ask(args: argparse.Namespace) -> int:
             f"--overflow {args.overflow} cuts a text that stands in the prompt: add --vanilla, or "
             "leave it out, since the loop reads a text of any length"
         )
+    if args.vanilla:
+        _refuse_bounds_of_loops(args)
     client = _connect(args)
     try:
         if args.vanilla:
-            reader = Vanilla(client, overflow=args.overflow)
+            options = replace(VANILLA_OPTIONS, seconds=_seconds(args))
+            reader = Vanilla(client, options=options, overflow=args.overflow)
             answer = reader.completion(document, args.question)
         else:
             loop = RLM(
@@ -223,7 +230,7 @@ def _ask(args: argparse.Namespace) -> int:
                 budget=Budget(
                     calls=args.max_calls,
                     tokens=args.max_tokens,
-                    seconds=args.max_minutes and args.max_minutes * 60,
+                    seconds=_seconds(args),
                 ),
                 on_turn=_watcher(verbose=args.verbose),
             )
@@ -242,6 +249,21 @@ def _ask(args: argparse.Namespace) -> int:
         return 0
     print(f"rlm: {_why_not(answer, args)}", file=sys.stderr)
     return 1
+
+
+def _refuse_bounds_of_loops(args: argparse.Namespace) -> None:
+    """Refuse what one prompt has no use for, rather than to take no notice of it."""
+    given = {"depth": args.max_depth != 1, "calls": args.max_calls, "tokens": args.max_tokens}
+    names = [f"--max-{name}" for name, is_given in given.items() if is_given]
+    if names:
+        raise UsageError(
+            f"--vanilla has no loops to bound: leave out {', '.join(names)}, or --vanilla; "
+            "--max-minutes bounds both"
+        )
+
+
+def _seconds(args: argparse.Namespace) -> float | None:
+    return None if args.max_minutes is None else args.max_minutes * 60
 
 
 def _connect(args: argparse.Namespace) -> Client:

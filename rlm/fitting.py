@@ -64,7 +64,7 @@ class Caller:
         options = replace(self.options, max_tokens=most or self.options.max_tokens)
         if options.seconds is not None:
             left = options.seconds - (time.monotonic() - self._started)
-            options = replace(options, seconds=left)
+            options = replace(options, seconds=max(left, 0.0))
         try:
             done = self.client.chat(messages, options=options)
         except ClientError as error:
@@ -128,14 +128,16 @@ class Fitting:
         """The prompt; `cut` says what it leaves out.
 
         Raises:
-            PromptTooLong: it does not fit without the document, or the call that calibrates does
-                not.
+            PromptTooLong: it does not fit without the document, the window has no room for a
+                prompt, or the call that calibrates does not fit.
         """
         whole = self._render(self._document)
         self._limit = limit = (window or 0) - self._caller.options.max_tokens
         self.cut = None
         if window is None or (self._scale == 1.0 and most_tokens(whole) <= limit):
             return whole
+        if limit <= 0:
+            raise self._too_long(window)
 
         def count(most: int) -> int:
             return self._tokens(self._prompt(self._kept(most)))
@@ -193,9 +195,15 @@ class Fitting:
         self._scale *= MARGIN * told / counted if told > counted else SHORTER
 
     def _too_long(self, window: int) -> PromptTooLong:
+        room = f"{self._caller.options.max_tokens} of the answer"
+        if self._limit <= 0:
+            return PromptTooLong(
+                f"the window of {window} tokens has no room for a prompt beside the {room}; give "
+                "it more (num_ctx, --rlm-num-ctx) or take another model"
+            )
         return PromptTooLong(
             f"even without the text the prompt takes more than the {self._limit} tokens that the "
-            f"window of {window} leaves beside the {self._caller.options.max_tokens} of the answer"
+            f"window of {window} leaves beside the {room}"
         )
 
 

@@ -21,7 +21,7 @@ class SandboxLimits:
         memory: bytes of address space beyond what the context itself takes.
         output_chars: characters of output kept of one cell; the rest is counted, not kept.
         calls: calls one cell may make: of the model, or of a loop below.
-        prompt_chars: characters of one sub-call's prompt.
+        prompt_chars: characters of one sub-call's prompt, or of the query to a loop below.
         batch: prompts in one `llm_query_batched`.
     """
 

@@ -1,7 +1,8 @@
 """``python -m training.samples RUN… -o FILE``: from run folders to supervised samples.
 
 The root model's turns are what is learned; sub-calls are not: they answer short texts, which is
-another skill, and they are as many as the root's code makes them. A trajectory is kept when its
+another skill, and they are as many as the root's code makes them. Nor are the turns of loops that
+its code opened (`rlm_query`), which are counted as not learned. A trajectory is kept when its
 verdict is correct, a FINAL was accepted and no code cell failed. What was kept and what was not is
 printed as a table. The file is gzipped JSON lines: a header, then one line a sample.
 """
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from rlm.bench import records
 from rlm.bench.records import Record
+from rlm.bench.verify import read_trajectory
 from rlm.errors import RecordError
 from rlm.trajectory import Trajectory, Turn
 from training.pretrain.tokenizer import Chat
@@ -68,7 +70,8 @@ class Header:
 
     Attributes:
         models: digest of each model that wrote trajectories.
-        prompts: sha256 of all texts that it saw, as in the records.
+        prompts: sha256 of all texts that it saw, as in the records, with ``+deep1`` where those
+            stood beside them that `--rlm-max-depth` adds.
         tokenizer: sha256 of the tokenizer's file; empty if ids are those of the server.
         settings: options of the build.
         rows: how many samples follow.
@@ -221,7 +224,7 @@ def header_of(
     """The header of samples that `build` made."""
     return Header(
         models=tuple(sorted({r.model.digest for r in built} - {""})),
-        prompts=tuple(sorted({r.model.prompt_sha256 for r in built if r.model.digest})),
+        prompts=tuple(sorted({_prompts(r) for r in built if _shows(r)})),
         tokenizer=tokenizer,
         settings=asdict(settings),
         rows=len(samples),
@@ -260,9 +263,11 @@ def _refuse_eval(found: Sequence[tuple[Path, Record]]) -> None:
 
 def _refuse_mixture(built: Sequence[Record], *, may_mix_models: bool) -> None:
     asked = [r.model for r in built if r.model.digest]
-    prompts = {(m.prompt_version, m.prompt_sha256) for m in asked}
+    prompts = {(r.model.prompt_version, _prompts(r)) for r in built if _shows(r)}
     if len(prompts) > 1:
-        raise SamplesError(f"the runs were made with different prompts, {sorted(prompts)}")
+        raise SamplesError(
+            f"the runs were made with different prompts, {sorted(prompts)}: build one file for each"
+        )
     digests = {m.digest: m.spec for m in asked}
     if len(digests) > 1 and not may_mix_models:
         named = ", ".join(f"{spec} ({digest[:19]})" for digest, spec in sorted(digests.items()))
@@ -272,6 +277,17 @@ def _refuse_mixture(built: Sequence[Record], *, may_mix_models: bool) -> None:
         )
 
 
+def _shows(record: Record) -> bool:
+    """Whether a model was asked in the way that is learned."""
+    return record.architecture == "rlm" and bool(record.model.digest)
+
+
+def _prompts(record: Record) -> str:
+    """All texts that the model of a record saw; see `Header`."""
+    added = record.model.prompt.partition("@")[2]
+    return record.model.prompt_sha256 + (f"+{added}" if added else "")
+
+
 def _candidate(
     folder: Path, record: Record, settings: Settings, chat: Chat | None
 ) -> _Candidate | str:
@@ -279,8 +295,8 @@ def _candidate(
     if reason := _unfit(record):
         return reason
     trajectory = _trajectory(folder, record)
-    if trajectory.fault:
-        return "a sub-call failed for a reason of the server's"
+    if trajectory is None or trajectory.fault:
+        return "a sub-call failed for a reason of the server's" if trajectory else "no trajectory"
     if not settings.recovered and any(_failure(turn) for turn in trajectory.turns):
         return "a code cell failed (--recovered keeps these)"
     seen = seen_turns(trajectory, chat)
@@ -293,6 +309,7 @@ def _candidate(
     rendered = render(seen, learned, settings.max_seq)
     masked = Counter(reason for reason in reasons.values() if reason)
     masked["longer than --max-seq"] = rendered.too_long
+    masked["it is of a loop below"] = trajectory.iterations - len(trajectory.turns)
     kept = _Candidate(record, rendered.rows, rendered.by_turn, +masked)
     return kept if kept.rows else "no turn fits --max-seq"
 
@@ -345,20 +362,17 @@ def _failure(turn: Turn) -> str:
     return next((status for status in statuses if status not in ("ok", "final")), "")
 
 
-def _trajectory(folder: Path, record: Record) -> Trajectory:
+def _trajectory(folder: Path, record: Record) -> Trajectory | None:
     """The trajectory of a record, its bytes being those that the record speaks of.
 
     Raises:
-        RecordError: it is not there, or another.
+        RecordError: it is not there, or another, or none.
     """
-    path = folder / (record.trace.path if record.trace else "")
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
-    if record.trace is None or hashlib.sha256(content).hexdigest() != record.trace.sha256:
-        raise RecordError(f"{path} is not the trajectory of its row: see rlm verify {folder}")
-    return Trajectory.from_dict(json.loads(content))
+        return read_trajectory(folder, record)
+    except RecordError as error:
+        cell = f"cell {record.key[:12]} of {folder}"
+        raise RecordError(f"{cell}: {error}: see rlm verify {folder}") from error
 
 
 def _line(sample: Sample) -> str:

@@ -28,6 +28,7 @@ NO_THINKING: Final = "chat_template_kwargs"
 """The field that turns thinking off in vLLM, SGLang and llama-server; OpenAI's own has no such."""
 _FINISH: Final[dict[object, FinishReason]] = {"stop": "stop", "length": "length"}
 _UNKNOWN_FIELD: Final = (400, 422)
+_IN_TROUBLE: Final = (429, 500, 502, 503, 504)
 
 
 class OpenAIClient:
@@ -88,11 +89,17 @@ class OpenAIClient:
             )
 
     def count(self, messages: Sequence[Message]) -> int | None:
-        """Tokens of the prompt, by vLLM or llama-server; see `rlm.clients.base.Counts`."""
+        """Tokens of the prompt, by vLLM or llama-server; see `rlm.clients.base.Counts`.
+
+        Raises:
+            ClientError: the server cannot be asked now; says nothing about whether it can count.
+        """
         for counter in self._counters:
             try:
                 counted = counter(self._http, request(self.name, messages, Options()))
-            except (ModelNotFound, PromptTooLong, ProtocolError):
+            except (ModelNotFound, PromptTooLong, ProtocolError) as error:
+                if isinstance(error, ProtocolError) and error.status in _IN_TROUBLE:
+                    raise
                 continue
             if counted:
                 self._counters = (counter,)

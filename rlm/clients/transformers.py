@@ -10,6 +10,7 @@ import gc
 import hashlib
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -45,6 +46,8 @@ _FILES: Final = (
     "pytorch_model*",
     "adapter_model.bin",
 )
+# A GPU has an exception of its own for it; torch on a CPU says it in one of these ways.
+_NO_MEMORY: Final = re.compile("not enough memory|can't allocate memory")
 _LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -103,10 +106,11 @@ class TransformersClient:
                 prompt_tokens=len(ids),
                 window=self.window,
             )
-        limit = -1 if options.seconds is None else max(options.seconds, 0.0)
-        if not self._lock.acquire(timeout=limit):
+        if not self._lock.acquire(timeout=_left(options, started)):
             raise _late(options)
         try:
+            if _left(options, started) == 0.0:
+                raise _late(options)
             answer, prefill, decode = self._generate(ids, options, started)
         finally:
             self._lock.release()
@@ -174,7 +178,9 @@ class TransformersClient:
                     generation_config=self._settings(options, len(ids)),
                     stopping_criteria=StoppingCriteriaList([watch]),
                 )
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(str(error))):
+                raise
             raise ProtocolError(
                 f"no memory for a prompt of {len(ids)} tokens: take a smaller window (num_ctx, "
                 f"--rlm-num-ctx) or a smaller model: {error}"
@@ -377,6 +383,13 @@ def _digest(folder: Path, adapter: Path | None) -> str:
 def _sha256(file: Path, _size: int, _mtime_ns: int) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _left(options: Options, started: float) -> float:
+    """What is left of the call's seconds, for a lock: 0 if none are, -1 without a bound."""
+    if options.seconds is None:
+        return -1.0
+    return max(options.seconds - (time.monotonic() - started), 0.0)
 
 
 def _late(options: Options) -> CallTimeout:

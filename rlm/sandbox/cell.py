@@ -46,6 +46,8 @@ class Desk:
         """
         count = max(count, len(texts)) if kind == "llm_query_batched" else 1
         self._check(kind, count, max([chars, *map(len, texts)]))
+        if kind == "rlm_query" and len(texts) > 1:
+            self._check_chars(len(texts[1]), self._limits.prompt_chars)
         self.made += count
         match kind, tuple(texts):
             case "llm_query", (prompt,):
@@ -62,10 +64,13 @@ class Desk:
         most = MAX_CALL_CHARS if kind == "rlm_query" else limits.prompt_chars
         if count > batch:
             raise CallRefused(say("calls", "batch_limit", count=count, limit=batch))
-        if chars > most:
-            raise CallRefused(say("calls", "prompt_limit", length=chars, limit=most))
+        self._check_chars(chars, most)
         if self.made + count > limits.calls:
             raise CallRefused(say("calls", "cell_limit", limit=limits.calls))
+
+    def _check_chars(self, chars: int, most: int) -> None:
+        if chars > most:
+            raise CallRefused(say("calls", "prompt_limit", length=chars, limit=most))
 
 
 class CellRun:

@@ -245,6 +245,23 @@ def test_vanilla_text_that_is_cut_says_what_was_read(
     assert client.sent[-1][-1].content.startswith(("one " * 5000)[:end] + "\n[...]")
 
 
+@pytest.mark.parametrize("bound", ["--max-depth=2", "--max-calls=1", "--max-tokens=1"])
+def test_bounds_of_loops_are_not_for_vanilla(
+    ask: Ask, capsys: pytest.CaptureFixture[str], bound: str
+) -> None:
+    client = Scripted([])
+    assert ask("--vanilla", bound, client=client) == 2
+    told = f"--vanilla has no loops to bound: leave out {bound.partition('=')[0]}, or --vanilla"
+    assert told in capsys.readouterr().err
+    assert client.sent == []
+
+
+def test_minutes_are_those_of_vanilla_too(ask: Ask) -> None:
+    client = Scripted(["48213"])
+    assert ask("--vanilla", "--max-minutes=2", client=client) == 0
+    assert 60 < client.options[0].seconds < 120
+
+
 def test_cutting_is_for_vanilla_alone(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask("--overflow", "tail") == 2
     assert "--overflow tail cuts a text that stands in the prompt" in capsys.readouterr().err

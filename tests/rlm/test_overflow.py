@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import get_args
@@ -22,7 +23,7 @@ from rlm.messages import Message, Options
 from rlm.overflow import REACH, Cut, Keep, keep, most_that_fit, shown
 from rlm.trajectory import Answer, Trajectory
 from rlm.vanilla import VANILLA_OPTIONS, Vanilla, vanilla_prompt
-from tests.rlm.scripted import Scripted
+from tests.rlm.scripted import Scripted, count
 from tests.servers.ollama_real import NAME as OLLAMA_NAME
 from tests.servers.ollama_real import RealModel, RealOllama
 from tests.servers.openai import NAME
@@ -260,6 +261,19 @@ def test_a_question_that_does_not_fit_by_itself_is_truncated(embedded: LlamaCppC
     assert "even without the text" in answer.trajectory.calls[-1].error
 
 
+@pytest.mark.parametrize("window", [100, 128])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_window_no_larger_than_the_answer_is_refused_without_a_call(
+    method: Keep, window: int
+) -> None:
+    """Guards a server without count from nearly all of the document as a sample."""
+    client = Scripted([], window=window)
+    answer = Vanilla(client, overflow=method).completion(LONG, QUESTION)
+    assert (client.sent, answer.truncated, answer.usage.calls) == ([], True, 0)
+    told = f"the window of {window} tokens has no room for a prompt beside the 128 of the answer"
+    assert told in answer.trajectory.calls[-1].error
+
+
 @pytest.fixture
 def vllm(model: RealModel) -> Iterator[RealVllm]:
     with RealVllm(model, WINDOW) as server:
@@ -369,6 +383,18 @@ def test_all_calls_of_an_item_share_its_seconds() -> None:
     Vanilla(client, options=options, overflow="tail").completion("word " * 2000, "q")
     first, second = (given.seconds for given in client.options)
     assert 60.0 >= first > second > 50.0
+
+
+def test_seconds_that_counting_used_up_are_not_fewer_than_none() -> None:
+    class Slow(Scripted):
+        def count(self, messages: Sequence[Message]) -> int:
+            time.sleep(0.02)
+            return count(messages)
+
+    client = Slow(["48213"], window=1000)
+    options = Options(max_tokens=10, seconds=0.01)
+    Vanilla(client, options=options, overflow="tail").completion("word " * 2000, "q")
+    assert [given.seconds for given in client.options] == [0.0]
 
 
 @pytest.mark.parametrize("version", ["0.12.5", "0.20.3", "0.30.5", "0.30.12", "0.30.12 deaf"])

@@ -13,7 +13,7 @@ from rlm.bench import records
 from rlm.bench.records import Record, Trace
 from rlm.errors import RecordError
 from rlm.sandbox.base import CellResult
-from rlm.trajectory import Cell, Trajectory
+from rlm.trajectory import Cell, ChildRun, Trajectory
 from tests.training.collected import MODEL, collect, edited, trajectory
 from training import samples
 from training.render import load_chat, seen_turns
@@ -216,14 +216,67 @@ def test_runs_of_different_models_or_prompts_do_not_mix(run: Path, tmp_path: Pat
         build([mine, edited(run, tmp_path / "third", reworded)], Settings())
 
 
+def recursive(record: Record, told: Trajectory) -> Both:
+    """Of a run with --rlm-max-depth 2, whose first cell opened a loop."""
+    model = replace(record.model, prompt="deep_compact@deep1")
+    below = ChildRun(1, 1, 1, 40, "Who?", told, answer="Ann", ended_by="final")
+    return replace(record, model=model), replace(told, children=(below,))
+
+
+def test_runs_whose_prompts_an_option_lengthens_do_not_mix_with_others(
+    run: Path, tmp_path: Path
+) -> None:
+    """Guards one file from two system prompts: the frozen texts have one hash in both."""
+    mine = edited(run, tmp_path / "mine", same)
+    deep = edited(run, tmp_path / "deep", recursive)
+    with pytest.raises(SamplesError, match=r"different prompts.*\+deep1.*build one file for each"):
+        build([mine, deep], Settings())
+    kept, tally, built = build([deep], Settings())
+    assert samples.header_of(kept, built, Settings()).prompts == (
+        f"{built[0].model.prompt_sha256}+deep1",
+    )
+    assert tally.masked["it is of a loop below"] == len(trajectory(deep, built[0]).turns)
+
+
+def test_rows_that_are_not_learned_may_have_other_prompts(run: Path, tmp_path: Path) -> None:
+    """A run with --rlm-max-depth 2 holds vanilla's answers too, which have the frozen prompt."""
+    both = edited(run, tmp_path / "both", recursive, vanilla)
+    kept, _, built = build([both], Settings())
+    assert len(kept) == 1
+    assert len(samples.header_of(kept, built, Settings()).prompts) == 1
+
+
 def test_a_trajectory_that_was_changed_is_refused(run: Path, tmp_path: Path) -> None:
     one = edited(run, tmp_path / "one", same)
     (record,) = records.load(one)
     assert isinstance(record.trace, Trace)
     path = one / record.trace.path
     path.write_text(path.read_text().replace("print", "PRINT"))
-    with pytest.raises(RecordError, match="is not the trajectory of its row: see rlm verify"):
+    with pytest.raises(RecordError, match=r"cell 0+ of .*: sha256 of .*: see rlm verify .*one"):
         build([one], Settings())
+
+
+@pytest.mark.parametrize("content", [{"turns": []}, [], {"prompt_version": "1", "calls": [1]}])
+def test_a_file_that_holds_no_trajectory_is_refused(
+    run: Path, tmp_path: Path, content: object
+) -> None:
+    one = edited(run, tmp_path / "one", same)
+    (record,) = records.load(one)
+    trace = records.write_trace(one, record.key, content)  # type: ignore[arg-type]
+    lines = (one / "results.jsonl").read_text()
+    assert record.trace is not None
+    (one / "results.jsonl").write_text(lines.replace(record.trace.sha256, trace.sha256))
+    with pytest.raises(RecordError, match=r"json is none: .*: see rlm verify .*one"):
+        build([one], Settings())
+
+
+def test_a_row_without_a_trajectory_is_rejected(run: Path, tmp_path: Path) -> None:
+    one = edited(run, tmp_path / "one", same)
+    (record,) = records.load(one)
+    store = records.Store(tmp_path / "bare")
+    store.append(replace(record, trace=None, scores=None))
+    store.close()
+    assert build([tmp_path / "bare"], Settings())[1].rejected == {"no trajectory": 1}
 
 
 def test_the_command_writes_what_it_tells(

@@ -8,7 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -259,6 +260,24 @@ def test_call_whose_seconds_are_over_is_late(client: Client, seconds: float) -> 
         client.chat(TALK, options=Options(max_tokens=400, seconds=seconds))
 
 
+def test_a_prompt_is_not_read_once_its_seconds_are_over(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making its tokens, and waiting for the lock, count too."""
+    assert isinstance(client, TransformersClient)
+    render, read = client.prompt_ids, []
+
+    def slowly(messages: Sequence[Message]) -> tuple[int, ...]:
+        time.sleep(0.1)
+        return render(messages)
+
+    monkeypatch.setattr(client, "prompt_ids", slowly)
+    monkeypatch.setattr(client._model, "generate", lambda **given: read.append(given))
+    with pytest.raises(CallTimeout, match=r"within 0\.05 s"):
+        client.chat(TALK, options=Options(seconds=0.05))
+    assert read == []
+
+
 def test_thinking_that_the_template_opened_is_no_answer(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +290,21 @@ def test_waiting_for_another_call_counts_as_seconds(client: Client) -> None:
     assert isinstance(client, TransformersClient)
     with client._lock, pytest.raises(CallTimeout):
         client.chat(TALK, options=Options(seconds=0.05))
+
+
+def test_memory_that_a_cpu_lacks_is_told_with_its_remedy(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch's own allocator: 2**60 bytes are more than any address space holds."""
+    assert isinstance(client, TransformersClient)
+    monkeypatch.setattr(
+        client._model, "generate", lambda **_: torch.empty(2**60, dtype=torch.uint8, device="cpu")
+    )
+    with pytest.raises(ProtocolError, match=r"no memory for a prompt of \d+ tokens: take a small"):
+        client.chat(TALK, options=GREEDY)
+    monkeypatch.setattr(client._model, "generate", lambda **_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        client.chat(TALK, options=GREEDY)
 
 
 def test_any_end_token_of_the_folder_ends_an_answer(client: Client, copy: Copy) -> None:

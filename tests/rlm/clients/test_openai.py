@@ -15,6 +15,7 @@ from rlm.bench.grid import Cell
 from rlm.bench.records import encode
 from rlm.bench.runner import Settings
 from rlm.clients import connect
+from rlm.clients._retries import Backoff
 from rlm.clients.openai import OpenAIClient
 from rlm.errors import (
     CallTimeout,
@@ -211,6 +212,21 @@ def test_a_server_without_a_route_that_counts_is_not_asked_for_long(
     assert [client.count(TALK) for _ in range(3)] == [None] * 3
     asked = [asked.path for asked in server.asked]
     assert (asked.count("/tokenize"), asked.count("/apply-template")) == (1, 1)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_server_in_trouble_is_asked_to_count_again(
+    server: ScriptedServer, client: OpenAIClient, status: int
+) -> None:
+    """Guards a cut from the weather: estimates are for servers that have no route."""
+    client._http._backoff = Backoff(tries=0)
+    server.once("/tokenize", Reply({"error": "overloaded"}, status=status))
+    server.standing["/tokenize"] = Reply({"count": 7})
+    with pytest.raises(ProtocolError) as caught:
+        client.count(TALK)
+    assert caught.value.status == status
+    assert client.count(TALK) == 7
+    assert "/apply-template" not in [asked.path for asked in server.asked]
 
 
 @pytest.mark.parametrize("answer", [{"tokens": []}, {"count": 0}, {"count": "many"}])

@@ -104,6 +104,16 @@ def test_the_prompt_limit_is_not_for_the_context_of_a_sub_session(start):
     assert start(prompt_chars=5)("print(rlm_query('a' * 2_000_000, 'q'))").stdout == "q: 2000000\n"
 
 
+def test_the_prompt_limit_is_for_the_query_of_a_sub_session(start, echo):
+    """Guards against arguments that are swapped: the query stands whole in an opening."""
+    run = start(prompt_chars=5)
+    assert run("rlm_query('q', 'a' * 2_000_000)").error.endswith(
+        "the prompt has 2000000 characters, more than the 5 allowed; pass a shorter passage"
+    )
+    assert echo.asked == []
+    assert run("print(rlm_query('context', 'query'[:5]))").stdout == "query: 7\n"
+
+
 def test_a_batch_too_large_for_a_frame_is_refused(run, echo):
     result = run("llm_query_batched(['a' * 900_000] * 20)")
     assert "the prompt has 18000020 characters, more than" in result.error

@@ -276,6 +276,7 @@ def test_any_other_exception_reaches_the_host_and_variables_stay(run, echo, kind
         ({"calls": 1}, "llm_query('a')\nllm_query('b')", "has used its 1 model calls", 1),
         ({"calls": 3}, "llm_query_batched(['a'] * 4)", "has used its 3 model calls", 0),
         ({"prompt_chars": 5}, "llm_query('123456')", "has 6 characters, more than the 5", 0),
+        ({"prompt_chars": 5}, "rlm_query('a', '123456')", "has 6 characters, more than the 5", 0),
         ({"batch": 2}, "llm_query_batched(['a'] * 3)", "3 prompts in one batch", 0),
     ],
 )
