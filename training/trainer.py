@@ -143,7 +143,7 @@ class Trainer:
             "samples": _hash_of(self.train),
             "validation": _hash_of(self.held),
             "order": hashlib.sha256(repr(self.order).encode()).hexdigest(),
-            "base": _hash_of_files(Path(settings.model)),
+            "base": hash_of_files(Path(settings.model)),
         }
         self.optimizer = self._optimizer()
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._factor)
@@ -403,7 +403,7 @@ def _hash_of(rows: Sequence[Sample]) -> str:
     return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()
 
 
-def _hash_of_files(folder: Path) -> str:
+def hash_of_files(folder: Path) -> str:
     """Hash of the model's config and weights."""
     found = hashlib.sha256()
     for path in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):

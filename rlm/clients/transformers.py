@@ -78,7 +78,7 @@ class TransformersClient:
             self._model: Any = _load(folder)
             self._ends = _ends(self._model, self._tokenizer, folder)
             if adapter is not None:
-                self._model = _adapted(self._model, folder, adapter)
+                self._model = adapted(self._model, folder, adapter)
         trained = getattr(self._model.config.get_text_config(), "max_position_embeddings", num_ctx)
         self.window = min(trained, num_ctx)
         self._info = self._describe(_digest(folder, adapter))
@@ -345,24 +345,28 @@ def _ends(model: Any, tokenizer: Any, folder: Path) -> tuple[int, ...]:
     return ends
 
 
-def _adapted(model: Any, folder: Path, adapter: Path) -> Any:
-    """The model with the adapter beside its weights, each of whose tensors must have its place."""
+def adapted(model: Any, folder: Path, adapter: Path) -> Any:
+    """The model with the adapter beside its weights, each of whose tensors must have its place.
+
+    Raises:
+        ModelNotFound: the adapter of the folder `adapter` is none of the model of `folder`.
+    """
     from peft import PeftModel, get_peft_model_state_dict
     from peft.utils import load_peft_weights
 
     wrong = f"the adapter {adapter} does not fit {folder}; take the model it was trained on"
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
+        both = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
         saved = load_peft_weights(str(adapter), device="cpu", local_files_only=True)
-        placed = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        placed = get_peft_model_state_dict(both, save_embedding_layers=False)
     except Exception as error:  # see `_loaded`
         reason = str(error).strip().replace("\n", " ")[:300] or type(error).__name__
         raise ModelNotFound(f"{wrong}: {reason}") from error
     # An adapter may bring whole weights of the model, such as embeddings of new tokens.
-    odd = sorted((saved.keys() ^ placed.keys()) - adapted.state_dict().keys())
+    odd = sorted((saved.keys() ^ placed.keys()) - both.state_dict().keys())
     if odd:
         raise ModelNotFound(f"{wrong}: {len(odd)} tensors have no counterpart, such as {odd[0]}")
-    return adapted.eval()
+    return both.eval()
 
 
 def _digest(folder: Path, adapter: Path | None) -> str:
