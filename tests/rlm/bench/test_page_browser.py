@@ -261,7 +261,6 @@ def test_loops_below_stand_in_their_cell_and_a_cut_is_told(browser, tmp_path):
     press(browser, "j", "j", "j")  # j and k go through the turns of the loop itself
     assert len(all_of(browser, ".turn.on")) == 1
     assert all_of(browser, ".side > .turn")[1].get_attribute("class") == "turn on"
-    browser.get_screenshot_as_file("/tmp/deep_page.png")
     assert browser.get_log("browser") == []
 
 
