@@ -2,8 +2,8 @@
 
 Everything follows from the seed and the number of workers. Each step is skipped when its file is
 there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt for `embedded`; then
-the same in the folder base for `embedded/base`, which goes on from there and learns the loop anew
-from a teacher that errs on purpose. Delete a file to make it again.
+the same in the folder base for `embedded/base`, which shares all but the last part of the training
+and learns the loop from a teacher that errs on purpose. Delete a file to make it again.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ stable, decay), so that a run can be stopped early: resume it with a smaller ``-
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,8 +38,8 @@ from training.pretrain.workers import Workers
 
 BASE = "base"
 """Folder of the other end within that of a run."""
-BASE_RATE = 0.5
-"""Share of the learning rates with which the other end goes on."""
+TRUNK = "trunk.pt"
+"""Where the learning rate begins to fall; both ends start from it."""
 ACCURACY_MEMORY = 0.97
 """How much of the running accuracy is kept at each step."""
 MICRO_BATCH = 2048
@@ -103,11 +103,18 @@ class Trainer:
         self.progress = Progress()
         self._resume()
 
-    def run(self) -> None:
-        """Train until the tokens of the settings are spent."""
+    def run(self, *, keep: str = "") -> None:
+        """Train until the tokens of the settings are spent.
+
+        Args:
+            keep: name of a second checkpoint, of where the learning rate begins to fall; made at
+                once where a resumed run is past that point and has none.
+        """
         before = self.progress.seconds
         started = saved = time.monotonic()
         while self.progress.tokens < self.settings.tokens:
+            if keep and self._is_falling() and not (self.folder / keep).exists():
+                self.save(keep)
             row = self.step()
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step % 10 == 0:
@@ -117,12 +124,7 @@ class Trainer:
                 saved = time.monotonic()
         self.save()
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
-        """Take model and progress of another run's checkpoint; the optimizers stay new."""
-        self.model.load_state_dict(state["model"])
-        self.progress = Progress(**state["progress"])
-
-    def save(self) -> None:
+    def save(self, name: str = "checkpoint.pt") -> None:
         """Write the checkpoint to a temporary name, then rename it."""
         if not self.workers.is_first:
             return
@@ -135,7 +137,7 @@ class Trainer:
         }
         partial = self.folder / "checkpoint.part"
         torch.save(state, partial)
-        partial.replace(self.folder / "checkpoint.pt")
+        partial.replace(self.folder / name)
 
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
@@ -211,6 +213,9 @@ class Trainer:
         """The share of the tokens that is still to come."""
         return 1 - self.progress.tokens / self.settings.tokens
 
+    def _is_falling(self) -> bool:
+        return self._left() < self.settings.decay
+
     def _advance(self, total: Counter[str]) -> None:
         at = self.progress
         at.step += 1
@@ -249,33 +254,27 @@ def train(out: Path, settings: Settings, workers: Workers) -> None:
     """What one worker does in the folder `out`, where tokenizer and demonstrations are."""
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     demos = list(read_demos(out / "demos.jsonl"))
-    Trainer(out, chat, demos, settings, workers).run()
+    Trainer(out, chat, demos, settings, workers).run(keep=TRUNK)
 
 
 def train_other_end(out: Path, tokens: float, workers: Workers) -> None:
-    """From the end of the run in `out` on, in a folder within, with a falling learning rate.
+    """From the trunk of the run in `out` on, in a folder within, with a falling learning rate.
 
     Args:
         out: the folder of the run.
         tokens: how many more.
         workers: which worker this is.
     """
-    folder, done = out / BASE, torch.load(out / "checkpoint.pt", weights_only=True)
-    total = done["progress"]["tokens"] + tokens
-    before = Settings(**done["settings"])
-    settings = replace(
-        before,
-        tokens=total,
-        muon_lr=before.muon_lr * BASE_RATE,
-        adam_lr=before.adam_lr * BASE_RATE,
-        decay=tokens / total,
-    )
+    folder = out / BASE
+    if not (folder / "checkpoint.pt").exists() and workers.is_first:
+        shutil.copyfile(out / TRUNK, folder / "checkpoint.pt")
+    workers.wait()
+    trunk = torch.load(out / TRUNK, weights_only=True)
+    total = trunk["progress"]["tokens"] + tokens
+    settings = Settings(tokens=total, seed=trunk["settings"]["seed"], decay=tokens / total)
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     demos = list(read_demos(folder / "demos.jsonl"))
-    trainer = Trainer(folder, chat, demos, settings, workers)
-    if not trainer.progress.step:
-        trainer.go_on_from(done)
-    trainer.run()
+    Trainer(folder, chat, demos, settings, workers).run()
 
 
 def _counted(batch: Batch, loss: Tensor, right: Tensor) -> Counter[str]:
