@@ -40,7 +40,7 @@ def require_folder(path: Path) -> Path:
         raise FileNotFoundError(
             f"there is no Hugging Face folder {path} (with a config.json): "
             "python -m training.restore GGUF FOLDER makes one of an embedded model, "
-            "huggingface-cli download NAME --local-dir FOLDER fetches one"
+            "hf download NAME --local-dir FOLDER fetches one"
         )
     return path
 

@@ -24,7 +24,10 @@ def main() -> None:
     parser.add_argument("gguf", type=Path, help="file that training.export wrote, in f32")
     parser.add_argument("out", type=Path, help="folder to write to")
     args = parser.parse_args()
-    print(hf_folder(args.gguf, args.out))
+    try:
+        print(hf_folder(args.gguf, args.out))
+    except (OSError, ValueError) as error:
+        parser.error(f"{args.gguf} cannot be restored: {error}")
 
 
 def hf_folder(path: Path, out: Path) -> Path:

@@ -8,6 +8,7 @@ its last checkpoint is, and ends as if nothing had happened; start it again with
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -37,7 +38,15 @@ def _parser() -> argparse.ArgumentParser:
         "holds the hashes that show it.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add, own = parser.add_argument, Settings("")
+    own = Settings("")
+    _add_files(parser.add_argument_group("what is read and written"))
+    _add_arm(parser.add_argument_group("how it learns"), own)
+    _add_machine(parser.add_argument_group("what it takes"), own)
+    return parser
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--model",
         required=True,
@@ -61,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="of this run; goes on if there",
     )
+
+
+def _add_arm(group: argparse._ArgumentGroup, own: Settings) -> None:
+    add = group.add_argument
     add("--optimizer", choices=get_args(Optimizer), default=own.optimizer, help="the arm")
     add(
         "--lr",
@@ -85,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
         help="of Muon: five "
         "Newton-Schulz steps, or the exact polar factor, which treats all ranks alike",
     )
+    add("--validation", type=float, default=own.validation, help="share of the documents held out")
+
+
+def _add_machine(group: argparse._ArgumentGroup, own: Settings) -> None:
+    add = group.add_argument
     add(
         "--quantization",
         choices=get_args(Quantization),
@@ -97,7 +115,6 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="make activations again in the backward pass; auto: on a card",
     )
-    add("--validation", type=float, default=own.validation, help="share of the documents held out")
     add("--device", default="cuda:0" if torch.cuda.is_available() else "cpu", help="where to train")
     add(
         "--memory",
@@ -108,7 +125,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--threads", type=int, default=1, help="of the CPU; two are slower on busy machines")
     add("--save-every", type=int, default=own.save_every, help="steps between checkpoints")
-    return parser
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -123,8 +139,12 @@ def _settings(args: argparse.Namespace) -> Settings:
         args.checkpointing
     ]
     for name in ("lr", "rank", "alpha", "epochs", "accumulation", "clip", "save_every"):
-        if not values[name] > 0:
+        if not 0 < values[name] < math.inf:
             raise SftError(f"--{name.replace('_', '-')} must be above 0, not {values[name]}")
+    if not 0 <= values["weight_decay"] < math.inf:
+        raise SftError(f"--weight-decay must be 0 or above, not {values['weight_decay']}")
+    if args.threads < 1:
+        raise SftError(f"--threads must be 1 or above, not {args.threads}")
     for name in ("dropout", "warmup", "validation"):
         if not 0 <= values[name] < 1:
             raise SftError(f"--{name} must be from 0 to below 1, not {values[name]}")
@@ -148,9 +168,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the arguments and train."""
     parser = _parser()
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
     try:
         settings = _settings(args)
+        torch.set_num_threads(args.threads)
         require_folder(Path(settings.model))
         _, rows = samples.read(args.samples)
         needed = _needed(settings, rows)

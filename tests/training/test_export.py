@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlm.clients import needs_engine
 from tests.servers.tiny_gguf import write_tiny_gguf
+from training import restore
 from training.export import export_gguf, export_lora
 from training.restore import hf_folder
 
@@ -45,6 +46,22 @@ def test_other_files_are_not_restored(tmp_path: Path) -> None:
         ValueError, match="a qwen3 with the split rule qwen2 in F32; only a qwen3 w"
     ):
         hf_folder(other, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [None, "no GGUF"])
+def test_a_file_that_cannot_be_restored_is_named(
+    content: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "given.gguf"
+    if content:
+        file.write_text(content)
+    monkeypatch.setattr("sys.argv", ["restore", str(file), str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="2"):
+        restore.main()
+    assert f"{file} cannot be restored: " in capsys.readouterr().err
 
 
 def write_adapter(folder: Path, tensor: str = TENSOR, **settings: object) -> Path:
