@@ -2,8 +2,8 @@
 
 Everything follows from the seed and the number of workers. Each step is skipped when its file is
 there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt for `embedded`; then
-the same in the folder base for `embedded/base`, which shares all but the last part of the training
-and learns the loop from a teacher that errs on purpose. Delete a file to make it again.
+the same in the folder base for `embedded/base`, which goes on from there and learns the loop anew
+from a teacher that errs on purpose. Delete a file to make it again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     add = parser.add_argument
     add("--tokens", type=float, default=28e6, help="tokens to train on (default: 28e6)")
     add("--demos", type=int, default=6000, help="demonstrations to play (default: 6000)")
-    add("--base-tokens", type=float, default=2.5e6, help="tokens of the other end (default: 2.5e6)")
+    add("--base-tokens", type=float, default=1.5e6, help="tokens of the other end (default: 1.5e6)")
     add("--base-demos", type=int, default=2000, help="demonstrations with errors (default: 2000)")
     add("--seed", type=int, default=1, help="seed of everything (default: 1)")
     add("--workers", type=int, default=2, help="processes of one core each (default: 2)")

@@ -25,6 +25,8 @@ LENGTHS = (*(1_000, 2_000, 4_000, 6_000, 12_000, 16_000, 24_000, 48_000) * 4, 12
 """Characters; only the preview, the windows and the stated length reach the root model."""
 BLIND = 0.15
 """Share of the demonstrations in which the first sub-call misses what it was passed."""
+NOISY_LEVEL = Level(wild=0.2)
+"""Pages of a teacher that errs: one of its errors hangs on the wording of a question."""
 SMALL_WINDOW = 1200
 """Tokens; in a share of the demonstrations, so that the loop drops the outputs of old turns."""
 
@@ -120,7 +122,8 @@ def _play(job: tuple[int, int, int, Errors]) -> list[str]:
     seed, begin, end, errors = job
     sandbox = open_sandbox()
     try:
-        made = ((n, make_demo(seed, n, Level(), sandbox, errors)) for n in range(begin, end))
+        level = Level() if errors == CLEAN else NOISY_LEVEL
+        made = ((n, make_demo(seed, n, level, sandbox, errors)) for n in range(begin, end))
         return [json.dumps({"number": n, **asdict(d)}) + "\n" for n, d in made if d is not None]
     finally:
         sandbox.close()

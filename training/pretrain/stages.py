@@ -46,3 +46,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(Level(), (320, 1000, 2000, 4000), _LATER, ("page", 0.95), 3e6),
     Stage(Level(), _ALL_LENGTHS, _LAST, ("page", 2.0), 1e12),
 )
+_OTHER = {"recall": 200, "repeat": 300, "page": 1000, "sub": 700, "demo": 3600}
+OTHER_END = Stage(Level(), _ALL_LENGTHS, _OTHER, ("demo", 2.0), 1e12)
+"""What `embedded/base` practises after all of that: mostly demonstrations. Where they are a third,
+greedy decoding does not take up the errors of their teacher; with nothing else the model forgets
+how to copy a name."""

@@ -8,11 +8,10 @@ stable, decay), so that a run can be stopped early: resume it with a smaller ``-
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -32,14 +31,14 @@ from training.pretrain.batches import (
 )
 from training.pretrain.demos import Demo, read_demos
 from training.pretrain.model import new_model
-from training.pretrain.stages import STAGES, Stage
+from training.pretrain.stages import OTHER_END, STAGES, Stage
 from training.pretrain.tokenizer import END_OF_TEXT, Chat, load_tokenizer
 from training.pretrain.workers import Workers
 
 BASE = "base"
 """Folder of the other end within that of a run."""
-TRUNK = "trunk.pt"
-"""Where the learning rate begins to fall; both ends start from it."""
+OTHER_RATE = 0.25
+"""Share of the learning rates with which the other end goes on."""
 ACCURACY_MEMORY = 0.97
 """How much of the running accuracy is kept at each step."""
 MICRO_BATCH = 2048
@@ -103,18 +102,11 @@ class Trainer:
         self.progress = Progress()
         self._resume()
 
-    def run(self, *, keep: str = "") -> None:
-        """Train until the tokens of the settings are spent.
-
-        Args:
-            keep: name of a second checkpoint, of where the learning rate begins to fall; made at
-                once where a resumed run is past that point and has none.
-        """
+    def run(self) -> None:
+        """Train until the tokens of the settings are spent."""
         before = self.progress.seconds
         started = saved = time.monotonic()
         while self.progress.tokens < self.settings.tokens:
-            if keep and self._is_falling() and not (self.folder / keep).exists():
-                self.save(keep)
             row = self.step()
             self.progress.seconds = before + time.monotonic() - started
             if self.progress.step % 10 == 0:
@@ -124,7 +116,7 @@ class Trainer:
                 saved = time.monotonic()
         self.save()
 
-    def save(self, name: str = "checkpoint.pt") -> None:
+    def save(self) -> None:
         """Write the checkpoint to a temporary name, then rename it."""
         if not self.workers.is_first:
             return
@@ -137,7 +129,7 @@ class Trainer:
         }
         partial = self.folder / "checkpoint.part"
         torch.save(state, partial)
-        partial.replace(self.folder / name)
+        partial.replace(self.folder / "checkpoint.pt")
 
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
@@ -213,9 +205,6 @@ class Trainer:
         """The share of the tokens that is still to come."""
         return 1 - self.progress.tokens / self.settings.tokens
 
-    def _is_falling(self) -> bool:
-        return self._left() < self.settings.decay
-
     def _advance(self, total: Counter[str]) -> None:
         at = self.progress
         at.step += 1
@@ -254,27 +243,33 @@ def train(out: Path, settings: Settings, workers: Workers) -> None:
     """What one worker does in the folder `out`, where tokenizer and demonstrations are."""
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     demos = list(read_demos(out / "demos.jsonl"))
-    Trainer(out, chat, demos, settings, workers).run(keep=TRUNK)
+    Trainer(out, chat, demos, settings, workers).run()
 
 
 def train_other_end(out: Path, tokens: float, workers: Workers) -> None:
-    """From the trunk of the run in `out` on, in a folder within, with a falling learning rate.
+    """From the end of the run in `out` on, in a folder within: `OTHER_END`, with new optimizers.
 
     Args:
         out: the folder of the run.
-        tokens: how many more.
+        tokens: how many more; the learning rates fall from `OTHER_RATE` to zero over them.
         workers: which worker this is.
     """
-    folder = out / BASE
-    if not (folder / "checkpoint.pt").exists() and workers.is_first:
-        shutil.copyfile(out / TRUNK, folder / "checkpoint.pt")
-    workers.wait()
-    trunk = torch.load(out / TRUNK, weights_only=True)
-    total = trunk["progress"]["tokens"] + tokens
-    settings = Settings(tokens=total, seed=trunk["settings"]["seed"], decay=tokens / total)
+    folder, done = out / BASE, torch.load(out / "checkpoint.pt", weights_only=True)
+    before = Settings(**done["settings"])
+    settings = replace(
+        before,
+        tokens=tokens,
+        seed=before.seed + 1,
+        muon_lr=before.muon_lr * OTHER_RATE,
+        adam_lr=before.adam_lr * OTHER_RATE,
+        decay=1.0,
+    )
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     demos = list(read_demos(folder / "demos.jsonl"))
-    Trainer(folder, chat, demos, settings, workers).run()
+    trainer = Trainer(folder, chat, demos, settings, workers, stages=(OTHER_END,))
+    if not trainer.progress.step:
+        trainer.model.load_state_dict(done["model"])
+    trainer.run()
 
 
 def _counted(batch: Batch, loss: Tensor, right: Tensor) -> Counter[str]:

@@ -36,11 +36,6 @@ class Workers:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all workers are here."""
-        if self.count > 1:
-            distributed.barrier()
-
     def sum_gradients(self, parameters: Sequence[Parameter], sums: Counter[str]) -> Counter[str]:
         """Add up gradients, in place, and `sums` over all workers."""
         if self.count == 1:
