@@ -178,9 +178,15 @@ class Controller:
         self.begin(Collected(cells, data["tasks"], data["problem"]))
         if self.session is not None:
             self.mailbox.write("start", asdict(self.session.start))
-            terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
-            for line in self.pytest_report_collectionfinish() if terminal else ():
-                terminal.write_line(line)
+            self._tell(self.pytest_report_collectionfinish())
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        """Below what xdist says of its workers, whose line on a terminal is still open."""
+        terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
+        if terminal and terminal._tw.width_of_current_line:
+            terminal.line("")
+        for line in lines if terminal else ():
+            terminal.write_line(line)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
