@@ -178,15 +178,10 @@ class Controller:
         self.begin(Collected(cells, data["tasks"], data["problem"]))
         if self.session is not None:
             self.mailbox.write("start", asdict(self.session.start))
-            self._tell(self.pytest_report_collectionfinish())
+            if terminal := self.bench.config.pluginmanager.getplugin("terminalreporter"):
+                from rlm.bench.terminal import write_lines
 
-    def _tell(self, lines: Sequence[str]) -> None:
-        """Below what xdist says of its workers, whose line on a terminal is still open."""
-        terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
-        if terminal and terminal._tw.width_of_current_line:
-            terminal.line("")
-        for line in lines if terminal else ():
-            terminal.write_line(line)
+                write_lines(terminal, self.pytest_report_collectionfinish())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TextIO
 
@@ -61,6 +61,15 @@ def display(
     return Lines(terminal, standing)
 
 
+def write_lines(terminal: Any, lines: Sequence[str]) -> None:
+    """Write whole lines; pytest knows no more where a line is open once xdist wrote into it."""
+    terminal.ensure_newline()
+    if terminal._tw.width_of_current_line:
+        terminal.line("")
+    for line in lines:
+        terminal.write_line(line)
+
+
 class Lines:
     """A plain line at a cell's end, if the last one is a minute old."""
 
@@ -75,7 +84,7 @@ class Lines:
             return
         standing = self._standing()
         if standing.done > self._done:
-            self._terminal.write_line(progress.line(standing))
+            write_lines(self._terminal, [progress.line(standing)])
             self._told, self._done = time.monotonic(), standing.done
 
 

@@ -58,9 +58,9 @@ def look(session: Session, *args: str, columns: int = 100, rows: int = 24, **how
 
 
 def without_times(text: str) -> list[str]:
-    """The lines, without seconds, which differ each time, and the names of folders."""
-    text = re.sub(r"\d+\.\d\d(s|/\d+\.\d\d)|\d+%$|=+|runs/\w+", "", text, flags=re.MULTILINE)
-    return [" ".join(line.split()) for line in text.splitlines()]
+    """The lines, without the table of seconds, which differ each time, and names of folders."""
+    text = re.sub(r"^=+ rlm-bench =.*^records:", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"\d+\.\d\ds.*$|=+|runs/\w+", "", text, flags=re.MULTILINE).splitlines()
 
 
 LINE = len("test_cells.py::test_niah[L1k-d50-s0-vanilla] CORRECT")
