@@ -195,12 +195,12 @@ class Progress:
         self._open.discard(node)
         if node not in self._held:
             self._waiting[self._kinds[node]] -= 1
-        self._held.discard(node)
 
     def _end(self, node: str) -> float | None:
         """It runs no longer; the seconds that it took, ``None`` if it never began."""
         if node in self._open:
             self._leave(node)
+        self._held.discard(node)
         began = self._running.pop(node, None)
         if began is None:
             return None
@@ -221,19 +221,20 @@ class Progress:
         return self._now() - self._began - self._showing / self._workers
 
     def _left(self) -> float | None:
-        """Seconds until the last cell is done."""
+        """Seconds until the last cell is done; the longest of them can be shared by nobody."""
         work = _median(self._shown) * len(self._held) if self._shown else 0.0
-        now = self._now()
-        running = [(self._kinds[node], now - began) for node, began in self._running.items()]
+        now, longest = self._now(), 0.0
+        running = ((node, now - began) for node, began in self._running.items())
         for kind, count, spent in [
             *((kind, count, 0.0) for kind, count in self._waiting.items() if count),
-            *((kind, 1, spent) for kind, spent in running),
+            *((self._kinds[node], 1, spent) for node, spent in running if node not in self._held),
         ]:
             expected = self._expected(kind)
             if expected is None:
                 return None
-            work += max(0.0, count * expected - spent)
-        return work / self._at_once(now)
+            one = max(0.0, expected - spent)
+            work, longest = work + count * one, max(longest, one)
+        return max(work / self._at_once(now), longest)
 
     def _expected(self, kind: Kind) -> float | None:
         """Seconds of one cell; ``None`` before anything is known."""

@@ -127,6 +127,13 @@ def test_cells_of_an_earlier_session_are_no_work(clock: Clock) -> None:
     assert told.seconds_left == pytest.approx(5 * 30)
 
 
+def test_a_cell_that_is_being_shown_is_no_work_either(clock: Clock) -> None:
+    some = cells("rlm", 1024, 2)
+    followed = Progress(some, set(some.values()), EMBEDDED, now=clock)
+    followed.started(next(iter(some)))
+    assert left(followed) == 0
+
+
 def test_a_cell_that_was_thought_done_and_runs_is_work(clock: Clock) -> None:
     some = cells("rlm", 1024, 3)
     followed = Progress(some, set(some.values()), OTHER, now=clock)
@@ -145,6 +152,21 @@ def test_workers_share_the_work(clock: Clock) -> None:
     clock.now += 50
     # Four cells half done and four to begin, at three cells at a time so far.
     assert left(followed) == pytest.approx((4 * 50 + 4 * 100) / (300 / 150))
+
+
+def test_the_last_cell_is_not_shared(clock: Clock) -> None:
+    """Guards an end that is told four times too early while three of four workers have no work."""
+    some = cells("rlm", 1024, 5)
+    followed = Progress(some, (), OTHER, workers=4, now=clock)
+    for node in list(some)[:4]:
+        followed.started(node)
+    clock.now += 100
+    for node in list(some)[:4]:
+        followed.measured(node, "correct")
+    assert left(followed) == pytest.approx(100)
+    followed.started(list(some)[4])
+    clock.now += 30
+    assert left(followed) == pytest.approx(70)
 
 
 def test_waiting_between_cells_is_part_of_the_time_left(clock: Clock) -> None:
