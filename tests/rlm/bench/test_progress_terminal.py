@@ -258,7 +258,7 @@ def test_a_debugger_has_the_terminal_for_itself(session: Session) -> None:
             os.write(terminal, b"continue\n")
         return "(Pdb)" in written
 
-    seen = look(session, *FEW, "-k", "l1k", act=go_on)
+    seen = look(session, *FEW, "-k", "l1k", act=go_on, columns=200)  # of a long path
     assert seen.code == 0
     assert re.search(r"^> .*test_cells.py\(\d+\)test_niah\(\)", seen.text, re.MULTILINE)
     assert "/2 cells" not in seen.text
