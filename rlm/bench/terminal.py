@@ -53,7 +53,8 @@ def display(
     terminal = config.pluginmanager.getplugin("terminalreporter")
     if terminal is None or mode == "off":
         return None
-    is_screen = terminal.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    # A plain attribute in older pytests, which can be called in newer ones.
+    is_screen = bool(terminal.isatty) and os.environ.get("TERM", "dumb") != "dumb"
     option = config.option
     is_shared = option.capture not in ("fd", "sys") or option.usepdb or option.trace
     if is_screen and (mode == "bar" or not (is_shared or sys.platform == "win32")):

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -125,9 +126,8 @@ def in_terminal(
     os.close(theirs)
     written, end = b"", time.monotonic() + seconds
     try:
-        while chunk := _read(ours):
+        while chunk := _read(ours, end):
             written += chunk
-            assert time.monotonic() < end, written.decode(errors="replace")
             if act and act(written.decode(errors="replace"), process, ours):
                 act = None
         return process.wait(30), written.decode()
@@ -143,7 +143,10 @@ def resize(terminal: int, columns: int, rows: int = 24) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def _read(terminal: int) -> bytes:
+def _read(terminal: int, end: float) -> bytes:
+    """What comes next; nothing when the other side is closed."""
+    ready, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
+    assert ready, "it wrote nothing more, and did not end"
     try:
         return os.read(terminal, 65536)
     except OSError:  # Linux says so when the other side is closed
