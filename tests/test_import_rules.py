@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("architectures",),
     ("bench",),
-    ("bench.plugin", "bench.controller", "cli", "doctor"),
+    ("bench.plugin", "bench.controller", "bench.terminal", "cli", "doctor"),
 )
 """From the ground up; a module imports from its own layer or from those before it."""
 
@@ -98,7 +98,7 @@ def test_imports_go_down_only(path: Path) -> None:
 
 def test_only_the_plugin_knows_pytest() -> None:
     knowing = {module_name(p) for p in MODULES if {"pytest", "_pytest", "xdist"} & roots(p)}
-    assert knowing == {"bench.plugin", "bench.controller"}
+    assert knowing == {"bench.plugin", "bench.controller", "bench.terminal"}
 
 
 def test_only_clients_know_http() -> None:

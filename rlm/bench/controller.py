@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from rlm.bench.grid import Cell
     from rlm.bench.mailbox import Mailbox
     from rlm.bench.plugin import Bench
+    from rlm.bench.progress import Progress, Standing
     from rlm.bench.runner import Outcome
     from rlm.bench.session import Session
 
 PROPERTY: Final = "rlm_cell"
 CONTROLLER: Final = "rlm_bench_controller"
+DISPLAY: Final = "rlm_bench_display"
 STOP: Final = "stop"
 OWN: Final = "own"
 """The task of a module that takes the cells of ``--rlm-file``."""
@@ -73,6 +75,7 @@ class Controller:
         self.bench = bench
         self.cells: dict[str, Cell] = {}
         self.session: Session | None = None
+        self.progress: Progress | None = None
         self.mailbox: Mailbox | None = None
         self.not_run = 0
         self.findings: list[Finding] = []
@@ -107,8 +110,26 @@ class Controller:
             if self.cells and not (option.rlm_plan or option.collectonly):
                 self.session = Session(self.bench.options, self.cells.values())
                 self.bench.start = self.session.start
+                self._follow(self.session)
         except (UsageError, RecordError) as error:
             raise pytest.UsageError(str(error)) from error
+
+    def _follow(self, session: Session) -> None:
+        """Show, from the first cell on, how far the session is."""
+        from rlm.bench.progress import Predictor, Progress
+        from rlm.bench.terminal import display
+
+        config, option = self.bench.config, self.bench.config.option
+        window = session.info.window if session.info else option.rlm_num_ctx
+        predictor = Predictor(option.rlm_model.startswith("embedded"), window, option.rlm_overflow)
+        workers = len(getattr(option, "tx", None) or ()) or 1
+        self.progress = Progress(self.cells, session.held, predictor, workers=workers)
+        if shown := display(config, option.rlm_progress, self._standing):
+            config.pluginmanager.register(shown, DISPLAY)
+
+    def _standing(self) -> Standing:
+        assert self.progress is not None
+        return self.progress.standing(self.session.seconds_left if self.session else None)
 
     def _refuse_idle_gates(self, given: Sequence[Gate]) -> None:
         """Refuse a gate that speaks of none of the cells, before they run."""
@@ -131,8 +152,10 @@ class Controller:
         if self.session is None:
             return []
         terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
-        for verdict in STATUS if terminal else ():
-            terminal.stats.setdefault(verdict, [])  # their order in pytest's closing line
+        # Their order in pytest's closing line; what fails is none of them, and would make it red.
+        passing = [verdict for verdict, (_, markup) in STATUS.items() if "red" not in markup]
+        for verdict in passing if terminal else ():
+            terminal.stats.setdefault(verdict, [])
         own = self.bench.own
         return self.session.lines() + (own.told() if own else [])
 
@@ -157,9 +180,10 @@ class Controller:
         self.begin(Collected(cells, data["tasks"], data["problem"]))
         if self.session is not None:
             self.mailbox.write("start", asdict(self.session.start))
-            terminal = self.bench.config.pluginmanager.getplugin("terminalreporter")
-            for line in self.pytest_report_collectionfinish() if terminal else ():
-                terminal.write_line(line)
+            if terminal := self.bench.config.pluginmanager.getplugin("terminalreporter"):
+                from rlm.bench.terminal import write_lines
+
+                write_lines(terminal, self.pytest_report_collectionfinish())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
@@ -183,6 +207,11 @@ class Controller:
             terminal.write_line(text)
         return True
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A cell begins, here or in a worker."""
+        if self.progress is not None and (node := self._node(nodeid)):
+            self.progress.started(node)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a cell."""
         from rlm.errors import RecordError
@@ -192,26 +221,36 @@ class Controller:
         except RecordError as error:  # the session is pointless if its records cannot be kept
             raise pytest.UsageError(str(error)) from error
 
+    def _node(self, nodeid: str) -> str | None:
+        """The node id of a cell, to which ``--dist loadgroup`` may have added a group's name."""
+        return next((n for n in (nodeid, nodeid.rpartition("@")[0]) if n in self.cells), None)
+
     def _keep(self, report: pytest.TestReport) -> None:
-        # --dist loadgroup adds the group's name.
-        cell = self.cells.get(report.nodeid) or self.cells.get(report.nodeid.rpartition("@")[0])
-        if self.session is None or cell is None:
+        node = self._node(report.nodeid)
+        if self.session is None or self.progress is None or node is None:
             return
         from rlm.bench.records import Failure, decode
 
-        packed = unpack(report)
+        packed, cell = unpack(report), self.cells[node]
         when = str(report.when)
         if packed and packed["record"]:
-            self.session.finished(decode(packed["record"]))
+            record = decode(packed["record"])
+            self.session.finished(record)
+            self.progress.measured(node, record.verdict)
             self._stop_when_spent(self.session)
         elif packed:
-            self.session.cached(str(packed["key"]))
+            self.progress.shown(node, self.session.cached(str(packed["key"])).verdict)
         elif when == "call" and report.skipped and self.bench.stopped:
             self.not_run += 1
+            self.progress.left_out(node)
         elif when == "???":  # the worker died
             self.session.unmeasured(cell, "crashed", Failure("crashed", report.longreprtext))
+            self.progress.measured(node, "crashed")
         elif when in ("setup", "call") and report.failed:
             self.session.unmeasured(cell, "error", Failure(when, report.longreprtext))
+            self.progress.measured(node, "error")
+        elif when in ("setup", "call") and report.skipped:
+            self.progress.left_out(node)
 
     def _stop_when_spent(self, session: Session) -> None:
         """Once a bound is reached, let no process start another cell."""

@@ -120,6 +120,14 @@ CHOICES: Final = (
         "the head and cuts off the rest, tail keeps the tail, middle cuts out the middle and keeps "
         "both ends",
     ),
+    (
+        "progress",
+        ("auto", "bar", "lines", "off"),
+        "How a long session shows that it goes on: cells done, cells a minute, when it will end, "
+        "verdicts so far. bar: a line below pytest's own, on a terminal; lines: a plain line a "
+        "minute, as for the log of a CI job; auto: a bar where one is possible and nothing else "
+        "writes (no -s, no --pdb), else lines",
+    ),
     ("split", ("eval", "train"), "Whose names, values and wordings the documents use"),
     (
         "fail-on",

@@ -149,6 +149,7 @@ class Session:
         canary: what the server does with prompts that cannot fit, where that is a question.
         isolation: what confines the code, measured; ``None`` if no cell runs any.
         before: the records of `Options.compare`.
+        held: the cells that the run has already and that need not run, counted beforehand.
 
     Raises:
         UsageError: there is no such model, or the sandbox does not hold on this machine.
@@ -172,6 +173,7 @@ class Session:
             if self.info is not None:
                 self.store.refuse_other_model(self.info.digest)
             self.start = self._begin(engine)
+            self.held = self._held()
         except BaseException:
             self.close()
             raise
@@ -241,6 +243,10 @@ class Session:
         self.store.begin(self._header(start))
         return start
 
+    def _held(self) -> frozenset[Cell]:
+        found = [r for k, r in self.store.records.items() if k in self.start.done]
+        return runner.places(found, self.settings, self.info)
+
     def _header(self, start: Start) -> dict[str, Any]:
         return {
             "run": self.store.name,
@@ -263,9 +269,7 @@ class Session:
 
     def lines(self) -> list[str]:
         """What to tell a person before the first cell."""
-        held = {k: r for k, r in self.store.records.items() if k in self.start.done}
-        there = runner.places(held.values(), self.settings, self.info)
-        done = sum(cell in there for cell in self.cells)
+        done = sum(cell in self.held for cell in self.cells)
         lines = [
             f"model: {self._model()}{self._cassette()}",
             f"sandbox: {_shown(self.isolation)}",
@@ -312,18 +316,25 @@ class Session:
         self.shown[record.key] = record
         self._tokens += record.usage.total
 
-    def cached(self, key: str) -> None:
+    def cached(self, key: str) -> Record:
         """Show the record that the run has already."""
-        self.shown[key] = self.store.records[key]
+        self.shown[key] = record = self.store.records[key]
+        return record
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until ``--rlm-max-minutes`` is reached; ``None`` without it."""
+        minutes = self.options.max_minutes
+        return None if minutes is None else max(0.0, self._began + 60 * minutes - time.monotonic())
 
     @property
     def spent(self) -> str:
         """Which bound of the session is reached; empty while none is."""
-        tokens, minutes = self.options.max_tokens, self.options.max_minutes
+        tokens = self.options.max_tokens
         if tokens is not None and self._tokens >= tokens:
             return f"stopped by --rlm-max-tokens {tokens}: {self._tokens:,} tokens are used"
-        if minutes is not None and time.monotonic() - self._began >= 60 * minutes:
-            return f"stopped by --rlm-max-minutes {minutes:g}"
+        if self.seconds_left == 0:
+            return f"stopped by --rlm-max-minutes {self.options.max_minutes:g}"
         return ""
 
     def unmeasured(self, cell: Cell, verdict: Verdict, failure: Failure) -> None:

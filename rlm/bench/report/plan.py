@@ -52,21 +52,28 @@ def plan(
     groups = Counter((c.task, c.unit, c.length, c.architecture) for c in cells)
     for (task, unit, length, architecture), count in groups.items():
         tokens = length if unit == "tokens" else length // CHARS_PER_TOKEN
-        tokens, seconds = _cost(architecture, tokens, window, overflow)
+        tokens, seconds = cost(architecture, tokens, window, overflow)
         tokens_all, seconds_all = tokens_all + count * tokens, seconds_all + count * seconds
         where = label(length) + ("" if unit == "tokens" else " chars")
-        time = _duration(count * seconds) if timed else "-"
+        time = duration(count * seconds) if timed else "-"
         table.add_row(task, where, architecture, str(count), f"{count * tokens:,}", time)
     total = f"{len(cells)} cells on {spec}, about {tokens_all:,} prompt tokens"
     if timed:
-        total += f" and {_duration(seconds_all)} on one core"
+        total += f" and {duration(seconds_all)} on one core"
     return f"{render(table, width=width, color=color)}\n{total}"
 
 
-def _cost(
+def cost(
     architecture: str, tokens: int, window: int | None, overflow: Overflow
 ) -> tuple[int, float]:
-    """Prompt tokens and seconds of one cell."""
+    """Prompt tokens and seconds, on the embedded model, of one cell.
+
+    Args:
+        architecture: its name.
+        tokens: of the document.
+        window: in tokens, if it is known.
+        overflow: what becomes of a document that does not fit.
+    """
     way = architectures.get(architecture)
     if way.runs_code:
         return ROUND_TOKENS, CODE_SECONDS
@@ -80,7 +87,8 @@ def _cost(
     return tokens + OVERHEAD_TOKENS, READ_SECONDS
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,7 +1,5 @@
 """A run folder as large as one likes, in a minute: real documents, invented answers.
 
-    python -m tests.rlm.bench.synthetic_run runs/big 10000
-
 Each cell has a trajectory as the loop writes them. One way of failing stands for each cause that a
 report tells, so that all of it can be looked at. Nothing in it was said by a model.
 """
@@ -9,7 +7,6 @@ report tells, so that all of it can be looked at. Nothing in it was said by a mo
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -177,7 +174,3 @@ def _rlm(item: Item, random: Random, failing: float, hostile: bool) -> tuple[str
         story.turn("FINAL(a)  # done", status="final", final=answer)
     told = Trajectory("v1", tuple(story.calls), tuple(story.turns))
     return answer, "turns" if kind == "turns" else "final", told
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]), int(sys.argv[2]))
