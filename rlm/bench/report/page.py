@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from rlm.bench.report import compare, figures, summary, tables, verdicts
 from rlm.bench.report.figures import Query
 from rlm.bench.report.payload import CHUNK, Payload, Told
 from rlm.errors import RecordError, UsageError
+from rlm.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -161,17 +161,6 @@ def _names(runs: Sequence[str]) -> list[str]:
     """What the runs are called: the names of their folders, if these tell them apart."""
     names = [records.folder(run).name for run in runs]
     return names if len(set(names)) == len(names) else list(runs)
-
-
-def visible(text: str) -> str:
-    """The text with control characters, invisible ones and half characters as ``⟨U+001B⟩``."""
-    return "".join(
-        c if c in "\n\t" or not _is_hidden(c) else f"\u27e8U+{ord(c):04X}\u27e9" for c in text
-    )
-
-
-def _is_hidden(c: str) -> bool:
-    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 def _of_run(number: int, run: str, cells: Sequence[Record], payload: Payload) -> RunFigures:
