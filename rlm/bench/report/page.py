@@ -97,7 +97,18 @@ def write(
         RecordError: there is no such run, it cannot be read, or it has no cells.
         UsageError: the file cannot be written.
     """
-    text = render(runs, progress=progress)
+    return write_file(render(runs, progress=progress), out)
+
+
+def write_file(text: str, out: Path) -> int:
+    """Write a page, whole or not at all.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     temporary = out.with_name(f".{out.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -106,7 +117,7 @@ def write(
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"cannot write {out}: {error.strerror or error}; choose another file with -o"
+            f"cannot write {out}: {error.strerror or error}; choose another file"
         ) from error
 
 
@@ -132,27 +143,42 @@ def render(runs: Sequence[str], *, progress: Callable[[int, int], None] | None =
         _of_run(number, name, cells, payload)
         for number, (name, cells) in enumerate(zip(names, loaded, strict=True))
     ]
+    return filled(
+        "page.html",
+        runs=shown,
+        compared=[
+            _compared(names[0], loaded[0], *other)
+            for other in zip(names[1:], loaded[1:], strict=True)
+        ],
+        plot=figures.PLOT,
+        wide=figures.WIDE,
+        high=figures.HIGH,
+        shades=figures.SHADES,
+        index=index,
+        chunks=chunks,
+        alone=False,
+    )
+
+
+def filled(template: str, **values: object) -> str:
+    """A page around the viewer: a template that extends ``shell.html``, with script and style.
+
+    Args:
+        template: its name under ``web``.
+        values: what it and the shell use: ``index`` and ``chunks`` (see `Payload.blobs`), ``alone``
+            (the one item is shown at once, below the page) and its own.
+    """
     script, style = _asset("page.js"), _style()
     return (
         _environment()
-        .get_template("page.html")
+        .get_template(template)
         .render(
-            runs=shown,
-            compared=[
-                _compared(names[0], loaded[0], *other)
-                for other in zip(names[1:], loaded[1:], strict=True)
-            ],
-            plot=figures.PLOT,
-            wide=figures.WIDE,
-            high=figures.HIGH,
-            shades=figures.SHADES,
             script=_trusted(script),
             style=_trusted(style),
             script_hash=_hash(script),
             style_hash=_hash(style),
-            index=index,
-            chunks=chunks,
             chunk=CHUNK,
+            **values,
         )
     )
 
