@@ -289,7 +289,7 @@ def _finish(args: argparse.Namespace, document: Document, sides: Sequence[Side])
     if args.trace:
         _show_tree(console, main, document, args.question)
     if args.compare:
-        _show_table(console, sides, document, args.question)
+        _show_table(console, sides[::-1], document, args.question)
     if args.save:
         _save(args, document, sides)
     if not args.quiet and main.answer is not None:
@@ -307,7 +307,6 @@ def _finish(args: argparse.Namespace, document: Document, sides: Sequence[Side])
 def _show_answer(args: argparse.Namespace, sides: Sequence[Side]) -> None:
     """What goes to stdout."""
     main = sides[0]
-    sys.stderr.flush()
     if args.json and main.answer is not None:
         row = main.answer.to_dict()
         if args.compare:
@@ -315,6 +314,8 @@ def _show_answer(args: argparse.Namespace, sides: Sequence[Side]) -> None:
             row["vanilla"] = other and other.to_dict()
         print(json.dumps(row))
     elif main.text.strip() and not args.json:
+        if sys.stdout.isatty() and sys.stderr.isatty() and not args.quiet:
+            _console().print("answer:", style="bold green")
         print(visible(main.text) if sys.stdout.isatty() else main.text)
 
 
@@ -353,12 +354,13 @@ def _show_tree(console: Console, side: Side, document: Document, question: str) 
 
 def _show_table(console: Console, sides: Sequence[Side], document: Document, question: str) -> None:
     """The sides beside each other: the answers, what was seen of the document, and the cost."""
+    from rich.box import ROUNDED
     from rich.table import Table
     from rich.text import Text
 
     from rlm.bench.asked import facts, seen, told
 
-    table = Table(show_lines=False, pad_edge=False)
+    table = Table(box=ROUNDED)
     table.add_column("")
     for side in sides:
         table.add_column(side.architecture, overflow="fold", ratio=1)

@@ -39,7 +39,7 @@ LINE_CHARS: Final = 400
 """Characters that are shown of one line of code or output."""
 CALLS: Final = 6
 """Sub-calls of one turn that are shown; the others are counted."""
-_PROMPT, _ANSWER, _QUERY = 60, 60, 100
+_ANSWER, _ERROR, _QUERY = 80, 100, 100
 _STATUS: Final = {
     "root": "the model writes code",
     "sub": "sub-call",
@@ -176,7 +176,7 @@ class Screen(Quiet):
                 head = f"loop on {count(chars, 'character')}: "
                 self._print(level, _text(head, "bold magenta", short(query, _QUERY), "cyan"))
             case LoopClosed(level, answer, error) if level > 1:
-                told = _text("failed: ", "bold red", short(error, _ANSWER)) if error else None
+                told = _text("failed: ", "bold red", short(error, _ERROR)) if error else None
                 found = _text("loop answered: ", "bold magenta", short(answer, _ANSWER))
                 self._print(level, told or found)
 
@@ -203,24 +203,35 @@ class Screen(Quiet):
     def _called(self, level: int, call: Call) -> None:
         done = call.completion
         cost = (
-            f"{done.usage.prompt_tokens:,} + {done.usage.completion_tokens:,} tokens, "
+            f"  {done.usage.prompt_tokens:,} + {done.usage.completion_tokens:,} tokens, "
             f"{done.times.wall:.1f} s"
             if done
-            else short(call.error, _ANSWER)
+            else f"  {short(call.error, _ERROR)}"
         )
+        style = "dim" if done else "red"
         if call.kind == "sub":
             self._shown[level] += 1
             if self._verbose or self._shown[level] <= CALLS:
-                asked = short(call.messages[-1].content, _PROMPT)
-                found = short(done.text, _ANSWER) if done else "failed"
-                told = _text("sub-call ", "magenta", f"{asked} → ", "dim", found, "bold")
-                self._print(level, told.append(f"  {cost}", style="dim" if done else "red"))
+                self._print(level, self._sub_call(level, call).append(cost, style))
             return
         self._shown[level] = 0
         head = f"turn {call.turn}" if call.kind == "root" else "last call"
         if level == 1:
             self._turn = head
-        self._print(level, "", _text(head, "bold", f"  {cost}", "dim" if done else "red"))
+        self._print(level, "", _text(head, "bold", cost, style))
+
+    def _sub_call(self, level: int, call: Call) -> Text:
+        """Its number, prompt and answer, in a line that leaves room for what it cost."""
+        room = max(40, self._console.width - 2 * level - 54)
+        asked, done = call.messages[-1].content, call.completion
+        if self._verbose:
+            answer = visible(done.text) if done else "failed"
+            asked = visible(asked)
+        else:
+            answer = short(done.text, room // 2) if done else "failed"
+            asked = short(asked, room - len(answer))
+        head = f"sub-call {self._totals.sub_calls} "
+        return _text(head, "magenta", f"{asked} → ", "dim", answer, "bold")
 
     def _ran(self, level: int, cell: Cell) -> None:
         result = cell.result
@@ -228,8 +239,8 @@ class Screen(Quiet):
             self._print(level, _text(f"… and {count(hidden, 'sub-call')} more", "magenta"))
         self._shown[level] = 0
         if result.stdout:
-            note = count(result.stdout_chars, "character")
-            self._print(level, _Barred(self._clipped(result.stdout, OUTPUT_LINES, note), "blue"))
+            size = count(result.stdout_chars, "character")
+            self._print(level, _Barred(self._clipped(result.stdout, OUTPUT_LINES, size), "blue"))
         if result.error:
             error = _text(self._lines(result.error, OUTPUT_LINES, end=True), "red")
             self._print(level, _Barred(error, "red"))
@@ -239,8 +250,8 @@ class Screen(Quiet):
 
     def _ended(self, level: int, turn: Turn) -> None:
         if not turn.cells:
-            told = self._clipped(turn.reply, OUTPUT_LINES, "no code")
-            self._print(level, _Barred(told, "yellow"))
+            told = self._clipped(turn.reply, OUTPUT_LINES, count(len(turn.reply), "character"))
+            self._print(level, _text("no code:", "bold yellow"), _Barred(told, "yellow"))
         if turn.rejected:
             why = prompts.templates("rejected").get(turn.rejected, turn.rejected)
             self._print(level, _text("FINAL rejected: ", "bold yellow", short(why, 200)))
@@ -251,15 +262,14 @@ class Screen(Quiet):
         text = self._lines(code.strip("\n"), CODE_LINES)
         return Syntax(text, "python", theme="ansi_dark", background_color="default", word_wrap=True)
 
-    def _clipped(self, text: str, lines: int, note: str) -> Text:
-        """The beginning of a text, and how long it is if something is left out."""
-        kept = self._lines(text.rstrip("\n"), lines)
-        is_whole = kept == visible(text.rstrip("\n").replace("\r\n", "\n"))
-        return _text(kept, "", "" if is_whole and note != "no code" else f"\n({note})", "dim")
+    def _clipped(self, text: str, most: int, size: str) -> Text:
+        """The beginning of a text, and its size if something is left out."""
+        kept, whole = self._lines(text.rstrip("\n"), most), _joined(text.rstrip("\n"))
+        return _text(kept, "", "" if kept == visible(whole) else f"\n… {size}", "dim")
 
     def _lines(self, text: str, most: int, *, end: bool = False) -> str:
         """The first or last lines of a text, none too long; all of it if verbose."""
-        text = text.replace("\r\n", "\n")
+        text = _joined(text)
         if self._verbose:
             return visible(text)
         lines = text.split("\n")
@@ -289,6 +299,11 @@ class _Barred:
             yield bar
             yield from line
             yield Segment.line()
+
+
+def _joined(text: str) -> str:
+    """The text with the line ends of Unix."""
+    return text.replace("\r\n", "\n")
 
 
 def _head(turn: Turn) -> str:

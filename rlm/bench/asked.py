@@ -83,15 +83,15 @@ def seen(side: Side, document: str, question: str) -> Seen:
 def facts(side: Side) -> list[tuple[str, str]]:
     """What a side used, and how it ended: names and values."""
     went, usage = side.trajectory, side.trajectory.usage
-    ended = f"ended by {side.answer.ended_by}" if side.answer else side.outcome
+    ended = f"ended by {side.answer.ended_by}" if side.answer and side.text else side.outcome
     is_loop = side.architecture != "vanilla"
     sub_calls = f", {went.sub_calls:,} of them sub-calls" if is_loop else ""
-    turns = f"{count(went.iterations, 'turn')}, " if is_loop else ""
+    end = f"{count(went.iterations, 'turn')}, {ended}" if is_loop else side.outcome
     return [
         ("calls", f"{usage.calls:,}{sub_calls}"),
         ("tokens", f"{usage.prompt_tokens:,} + {usage.completion_tokens:,}"),
         ("seconds", f"{side.seconds:.1f}"),
-        ("end", f"{turns}{ended}"),
+        ("end", end),
     ]
 
 

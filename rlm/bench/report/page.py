@@ -97,11 +97,16 @@ def write(
         RecordError: there is no such run, it cannot be read, or it has no cells.
         UsageError: the file cannot be written.
     """
-    return write_file(render(runs, progress=progress), out)
+    return write_file(render(runs, progress=progress), out, option="-o")
 
 
-def write_file(text: str, out: Path) -> int:
+def write_file(text: str, out: Path, *, option: str) -> int:
     """Write a page, whole or not at all.
+
+    Args:
+        text: the page.
+        out: the file; replaced if it is there.
+        option: of the command line that gave it.
 
     Returns:
         The size of the file in bytes.
@@ -117,7 +122,7 @@ def write_file(text: str, out: Path) -> int:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"cannot write {out}: {error.strerror or error}; choose another file"
+            f"cannot write {out}: {error.strerror or error}; choose another file with {option}"
         ) from error
 
 

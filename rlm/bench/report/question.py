@@ -47,7 +47,7 @@ def check(out: Path) -> None:
         ) from None
     if out.is_dir() or not out.parent.is_dir():
         what = "is a folder" if out.is_dir() else f"there is no folder {out.parent}"
-        raise UsageError(f"cannot write {out}: {what}; choose another file")
+        raise UsageError(f"cannot write {out}: {what}; choose another file with --save")
 
 
 def write(asked: Question, sides: Sequence[Side], out: Path) -> int:
@@ -64,7 +64,7 @@ def write(asked: Question, sides: Sequence[Side], out: Path) -> int:
     Raises:
         UsageError: it cannot be written.
     """
-    return page.write_file(render(asked, sides), out)
+    return page.write_file(render(asked, sides), out, option="--save")
 
 
 def render(asked: Question, sides: Sequence[Side]) -> str:
