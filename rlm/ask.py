@@ -293,7 +293,9 @@ def _finish(args: argparse.Namespace, document: Document, sides: Sequence[Side])
     if args.save:
         _save(args, document, sides)
     if not args.quiet and main.answer is not None:
-        print(_summary(main.answer), file=sys.stderr)
+        if sys.stderr.isatty():
+            console.print()
+        console.print(_summary(main.answer), style="dim", soft_wrap=True)
     _show_answer(args, sides)
     if sides[-1].outcome == "stopped":
         print("rlm: stopped", file=sys.stderr)
@@ -333,7 +335,7 @@ def _show_found(console: Console, went: Trajectory) -> None:
     )
     for what, texts, most in (("printed", printed, _OUTPUTS), ("answered", answers, _ANSWERS)):
         for text in [text for text in texts if text.strip()][-most:]:
-            console.print(f"  {what}: {short(text, _FOUND_CHARS)}")
+            console.print(f"  {what}: {short(text, _FOUND_CHARS)}", soft_wrap=True)
     if not any(text.strip() for text in (*printed, *answers)):
         console.print("  nothing yet")
 
@@ -371,6 +373,8 @@ def _show_table(console: Console, sides: Sequence[Side], document: Document, que
     for name, values in rows:
         style = "bold" if name == "answer" else ""
         table.add_row(name, *(Text(visible(value), style=style) for value in values))
+    if sys.stderr.isatty():
+        console.print()
     console.print(table)
 
 

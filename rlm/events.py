@@ -33,9 +33,10 @@ class LoopClosed:
 
 @dataclass(frozen=True, slots=True)
 class CallBegun:
-    """The model is asked."""
+    """The model is asked, in turn `turn`."""
 
     level: int
+    turn: int
     kind: CallKind
 
 

@@ -143,7 +143,7 @@ class Screen(Quiet):
         from rich.spinner import Spinner
 
         self._console, self._verbose = console, verbose
-        self._totals, self._doing, self._turn = Totals(), "", ""
+        self._totals, self._doing, self._turn = Totals(), "starting", ""
         self._shown: Counter[int] = Counter()  # sub-calls of the turn of each level
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(
@@ -161,8 +161,10 @@ class Screen(Quiet):
         """See an event of the loop."""
         self._totals.add(event)
         match event:
-            case CallBegun(_, kind):
+            case CallBegun(level, turn, kind):
                 self._doing = _STATUS.get(kind, kind)
+                if level == 1:
+                    self._turn = f"turn {turn}" if kind != "last" else ""
             case CallEnded(level, call):
                 self._called(level, call)
             case CellBegun(level, _, code):
@@ -216,8 +218,6 @@ class Screen(Quiet):
             return
         self._shown[level] = 0
         head = f"turn {call.turn}" if call.kind == "root" else "last call"
-        if level == 1:
-            self._turn = head
         self._print(level, "", _text(head, "bold", cost, style))
 
     def _sub_call(self, level: int, call: Call) -> Text:

@@ -416,7 +416,7 @@ class _Run:
     ) -> Completion | None:
         """The same without a look at the window; ``None`` if the messages are refused."""
         least = LAST_SECONDS if kind == "last" and self.level == 1 else 0.0
-        self.rlm.watch(CallBegun(self.level, kind))
+        self.rlm.watch(CallBegun(self.level, number, kind))
         try:
             completion = chat_within(self.client, messages, options, self.budget, least=least)
         except RLMError as error:

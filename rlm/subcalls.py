@@ -224,7 +224,7 @@ class SubCalls:
         return None
 
     def _send(self, prompt: str) -> tuple[Call, _Outcome]:
-        self._watch(CallBegun(self._open_loops, "sub"))
+        self._watch(CallBegun(self._open_loops, self.turn, "sub"))
         call, outcome = self._answered(prompt)
         self._watch(CallEnded(self._open_loops, call))
         return call, outcome
