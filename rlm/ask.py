@@ -209,10 +209,13 @@ def _connect(args: argparse.Namespace) -> Client:
 
 
 def _console() -> Console:
-    """Stderr, on which nothing is markup."""
+    """Stderr, on which nothing is markup; plain text where it is no terminal."""
     from rich.console import Console
 
-    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+    is_terminal = sys.stderr.isatty()
+    return Console(
+        stderr=True, markup=False, highlight=False, emoji=False, force_terminal=is_terminal
+    )
 
 
 @contextmanager

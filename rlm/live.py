@@ -144,6 +144,7 @@ class Screen(Quiet):
 
         self._console, self._verbose = console, verbose
         self._totals, self._doing, self._turn = Totals(), "starting", ""
+        self._lock = threading.Lock()  # sub-calls of a batch tell of themselves from their threads
         self._shown: Counter[int] = Counter()  # sub-calls of the turn of each level
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(
@@ -159,7 +160,11 @@ class Screen(Quiet):
 
     def watch(self, event: Event) -> None:
         """See an event of the loop."""
-        self._totals.add(event)
+        with self._lock:
+            self._totals.add(event)
+            self._see(event)
+
+    def _see(self, event: Event) -> None:
         match event:
             case CallBegun(level, turn, kind):
                 self._doing = _STATUS.get(kind, kind)
@@ -254,7 +259,7 @@ class Screen(Quiet):
             self._print(level, _text("no code:", "bold yellow"), _Barred(told, "yellow"))
         if turn.rejected:
             why = prompts.templates("rejected").get(turn.rejected, turn.rejected)
-            self._print(level, _text("FINAL rejected: ", "bold yellow", short(why, 200)))
+            self._print(level, _text(short(why, 200), "yellow"))
 
     def _code(self, code: str) -> RenderableType:
         from rich.syntax import Syntax
