@@ -305,7 +305,7 @@ def _finish(args: argparse.Namespace, document: Document, sides: Sequence[Side])
         return INTERRUPTED
     if main.text.strip():
         return 0
-    print(f"rlm: {_why_not(main, args, document)}", file=sys.stderr)
+    print(f"rlm: {visible(_why_not(main, args, document))}", file=sys.stderr)
     return 1
 
 

@@ -38,8 +38,8 @@ _PURPOSES: Final = {
     "training": "to train and compare adapters, and for models of hf/",
     "monty": "for a sandbox that needs no Linux",
     "docs": "to build the site",
-    "pdf": "to ask about PDF files",
-    "html": "to ask about web pages",
+    "pdf": "to read PDF files",
+    "html": "to read web pages",
     "trl": "to check the training against TRL",
 }
 _SHOWN_NAMES: Final = 5

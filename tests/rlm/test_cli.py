@@ -343,6 +343,13 @@ def test_failed_call_is_one_line(ask: Ask, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "rlm: no answer in 5 s\n")
 
 
+def test_an_error_that_quotes_a_server_is_escaped(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(client=Scripted([CallTimeout("said \x1b]0;owned\x07")])) == 1
+    assert capsys.readouterr().err == "rlm: said ⟨U+001B⟩]0;owned⟨U+0007⟩\n"
+
+
 def test_ctrl_c_is_no_traceback(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     def stop(_: object) -> str:
         raise KeyboardInterrupt
