@@ -17,13 +17,14 @@ from typing import Protocol
 from rlm import controls, prompts
 from rlm.clients.base import Client, ModelInfo
 from rlm.errors import UsageError
+from rlm.events import Watch, unwatched
 from rlm.limits import Budget, SandboxLimits
 from rlm.loop import RLM, ROOT_OPTIONS, SUB_OPTIONS, Prompt, prompt_name
 from rlm.messages import Options, Usage
 from rlm.overflow import Overflow
 from rlm.prompts import say
 from rlm.sandbox import Sandbox
-from rlm.trajectory import Answer, CallKind, Trajectory, Turn
+from rlm.trajectory import Answer, CallKind, Trajectory
 from rlm.vanilla import VANILLA_OPTIONS, Vanilla
 
 
@@ -80,7 +81,7 @@ class Setup:
         max_depth: levels of loops; see `rlm.RLM`.
         overflow: what becomes of a document that does not fit; see `rlm.Vanilla`. Only an
             architecture that `Architecture.overflows` obeys it.
-        on_turn: called after each root turn.
+        watch: called with each event of the loop; see `rlm.RLM`.
     """
 
     client: Client
@@ -94,7 +95,7 @@ class Setup:
     concurrency: int = 1
     max_depth: int = 1
     overflow: Overflow = "refuse"
-    on_turn: Callable[[Turn], None] | None = None
+    watch: Watch = unwatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def _loop(item: Item, setup: Setup, *, recursive: bool) -> Answer:
         sub_options=replace(SUB_OPTIONS, temperature=given.temperature, seed=given.seed),
         concurrency=setup.concurrency,
         max_depth=setup.max_depth if recursive else 1,
-        on_turn=setup.on_turn,
+        watch=setup.watch,
     )
     return loop.completion(item.document, item.question)
 

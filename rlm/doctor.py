@@ -39,6 +39,7 @@ _PURPOSES: Final = {
     "monty": "for a sandbox that needs no Linux",
     "docs": "to build the site",
     "pdf": "to read PDF files",
+    "html": "to read web pages",
     "trl": "to check the training against TRL",
 }
 _SHOWN_NAMES: Final = 5

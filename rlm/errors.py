@@ -13,6 +13,9 @@ RLMError
 ├── CallRefused            a sub-call the host will not make; its text is told to the model
 ├── BudgetExceeded         a `Budget` is spent
 └── RecordError            a run folder cannot be read or continued
+
+KeyboardInterrupt
+└── Interrupted            Ctrl-C in a run: it is no error, and keeps what had happened until then
 """
 
 from __future__ import annotations
@@ -32,6 +35,18 @@ class RLMError(Exception):
     """
 
     trajectory: rlm.Trajectory | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run of `rlm.RLM` or `rlm.Vanilla`.
+
+    Args:
+        trajectory: what had happened until then. A call that was under way is not in it.
+    """
+
+    def __init__(self, trajectory: rlm.Trajectory) -> None:
+        super().__init__()
+        self.trajectory = trajectory
 
 
 class UsageError(RLMError):

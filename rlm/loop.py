@@ -48,7 +48,18 @@ from typing import Literal, cast
 from rlm import prompts
 from rlm.blocks import code_blocks, final_call, last_answer, text_final
 from rlm.clients.base import Client, ModelInfo
-from rlm.errors import BudgetExceeded, PromptTooLong, RLMError, UsageError
+from rlm.errors import BudgetExceeded, Interrupted, PromptTooLong, RLMError, UsageError
+from rlm.events import (
+    CallBegun,
+    CallEnded,
+    CellBegun,
+    CellEnded,
+    LoopClosed,
+    LoopOpened,
+    TurnEnded,
+    Watch,
+    unwatched,
+)
 from rlm.history import History
 from rlm.limits import MAX_DEPTH, Budget, SandboxLimits
 from rlm.messages import Completion, Message, Options
@@ -106,7 +117,7 @@ class RLM:
         sub_options: sampling of sub-calls.
         concurrency: sub-calls of one batch that run at once.
         policy: the rules of the loop.
-        on_turn: called after each turn of the first loop.
+        watch: called with each event of all loops while the run goes on (see `rlm.events`).
 
     Raises:
         UsageError: a value cannot be used.
@@ -128,7 +139,7 @@ class RLM:
         sub_options: Options | None = None,
         concurrency: int = 1,
         policy: Policy | None = None,
-        on_turn: Callable[[Turn], None] | None = None,
+        watch: Watch = unwatched,
     ) -> None:
         if not 1 <= max_depth <= MAX_DEPTH:
             raise UsageError(f"max_depth {max_depth} is not one of 1 to {MAX_DEPTH}")
@@ -149,7 +160,7 @@ class RLM:
         self.root_options = root_options or ROOT_OPTIONS
         self.sub_options = sub_options or SUB_OPTIONS
         self.policy = policy or Policy()
-        self.on_turn = on_turn
+        self.watch = watch
 
     def completion(self, context: str, query: str) -> Answer:
         """Answer `query` about `context`.
@@ -158,6 +169,7 @@ class RLM:
             ClientError: a root call failed, or the server or model of the sub-calls is gone. A
                 prompt too long for the window is no error: see `Answer.truncated`.
             SandboxError: the sandbox cannot be opened.
+            Interrupted: Ctrl-C; it is a KeyboardInterrupt.
 
         What had happened until then is the error's `trajectory`.
         """
@@ -216,17 +228,26 @@ class _Run:
             log=self.calls,
             open_loops=level,
             open_child=self._open_child if deeper else None,
+            watch=rlm.watch,
         )
 
     def answer(self) -> Answer:
         """Run the loop to its end."""
+        self.rlm.watch(LoopOpened(self.level, len(self.context), self.query))
         try:
             calls = self.sub if self.rlm.recursive else NoSubCalls()
             self.sandbox.start(self.context, calls, query=self.query, limits=self.rlm.limits)
             text, ended_by = self._loop()
         except RLMError as error:
             error.trajectory = self._trajectory()
+            self.rlm.watch(LoopClosed(self.level, "", f"{type(error).__name__}: {error}"))
             raise
+        except KeyboardInterrupt as stop:
+            raise Interrupted(self._trajectory()).with_traceback(stop.__traceback__) from None
+        self.rlm.watch(LoopClosed(self.level, text))
+        return self._answer(text, ended_by)
+
+    def _answer(self, text: str, ended_by: EndedBy) -> Answer:
         trajectory = self._trajectory()
         return Answer(
             answer=text,
@@ -281,7 +302,13 @@ class _Run:
 
     def _turn(self, number: int, reply: str, dropped: tuple[int, ...]) -> _Outcome | None:
         """Run a reply; its answer if it gives one that is accepted."""
-        cells = self._cells(number, reply)
+        ran: list[Cell] = []
+        try:
+            self._run_cells(number, reply, ran)
+        except KeyboardInterrupt:
+            self.turns.append(Turn(number, reply, tuple(ran), dropped=dropped))
+            raise
+        cells = tuple(ran)
         if self.sub.fatal is not None:
             self.turns.append(Turn(number, reply, cells, dropped=dropped))
             raise self.sub.fatal
@@ -292,20 +319,19 @@ class _Run:
         turn = Turn(number, reply, cells, told, rejected, dropped)
         self.turns.append(turn)
         self.history.add(reply, told)
-        if self.rlm.on_turn is not None and self.level == 1:
-            self.rlm.on_turn(turn)
+        self.rlm.watch(TurnEnded(self.level, turn))
         return final if accepted else None
 
-    def _cells(self, number: int, reply: str) -> tuple[Cell, ...]:
-        """Run the code of a reply up to the first cell that does not end well."""
+    def _run_cells(self, number: int, reply: str, ran: list[Cell]) -> None:
+        """Run the code of a reply up to the first cell that does not end well; add it to `ran`."""
         self.sub.turn = number
-        cells: list[Cell] = []
         for self.sub.cell, code in enumerate(code_blocks(reply), 1):
+            self.rlm.watch(CellBegun(self.level, number, code))
             result = self.sandbox.run(code)
-            cells.append(Cell(code, result))
+            ran.append(Cell(code, result))
+            self.rlm.watch(CellEnded(self.level, number, ran[-1]))
             if result.status != "ok" or self.sub.fatal is not None:
-                break
-        return tuple(cells)
+                return
 
     def _rejection(self, number: int) -> str:
         if not self.rlm.recursive:
@@ -390,18 +416,23 @@ class _Run:
     ) -> Completion | None:
         """The same without a look at the window; ``None`` if the messages are refused."""
         least = LAST_SECONDS if kind == "last" and self.level == 1 else 0.0
+        self.rlm.watch(CallBegun(self.level, number, kind))
         try:
             completion = chat_within(self.client, messages, options, self.budget, least=least)
         except RLMError as error:
-            self.calls.append(Call.failed(kind, number, messages, error))
+            self._keep(Call.failed(kind, number, messages, error))
             if isinstance(error, PromptTooLong):
                 return None
             raise
-        self.calls.append(Call.answered(kind, number, messages, completion))
+        self._keep(Call.answered(kind, number, messages, completion))
         self.truncated = self.truncated or cut_by_window(completion, options)
         self.window = completion.window or self.window
         self.history.count(messages, completion)
         return completion
+
+    def _keep(self, call: Call) -> None:
+        self.calls.append(call)
+        self.rlm.watch(CallEnded(self.level, call))
 
 
 def prompt_name(

@@ -14,6 +14,7 @@ from rlm.errors import (
     CallRefused,
     CallTimeout,
     ClientError,
+    Interrupted,
     ModelNotFound,
     NotRecorded,
     PromptTooLong,
@@ -21,6 +22,7 @@ from rlm.errors import (
     SandboxError,
     ServerUnreachable,
 )
+from rlm.events import CallBegun, CallEnded, Watch, unwatched
 from rlm.limits import Budget
 from rlm.messages import Completion, Message, Options
 from rlm.prompts import VERSION, say
@@ -76,6 +78,7 @@ class SubCalls:
         open_loops: so many are open, this one included: each of them keeps a call for its end.
         open_child: answers a query on a context in a loop of its own; ``None`` where there shall be
             no deeper one.
+        watch: is told of each call; see `rlm.events`.
 
     Attributes:
         turn: the root turn that calls now belong to; the loop sets it.
@@ -97,10 +100,11 @@ class SubCalls:
         log: list[Call],
         open_loops: int = 1,
         open_child: Callable[[str, str], Answer] | None = None,
+        watch: Watch = unwatched,
     ) -> None:
         self._client, self._options, self._budget = client, options, budget
         self._answer_chars, self._concurrency, self._log = answer_chars, concurrency, log
-        self._open_loops, self._open_child = open_loops, open_child
+        self._open_loops, self._open_child, self._watch = open_loops, open_child, watch
         self.turn = self.cell = 0
         self.children: list[ChildRun] = []
         self.fatal: RLMError | None = None
@@ -149,6 +153,9 @@ class SubCalls:
             self._keep(context, query, went, error=f"{type(error).__name__}: {error}")
             self.fatal = error if isinstance(error, _FATAL) else None
             raise CallRefused(say("deep", "failed", reason=error)) from None
+        except Interrupted as stop:
+            self._keep(context, query, stop.trajectory, error="Interrupted: stopped by Ctrl-C")
+            raise
         self._keep(
             context,
             query,
@@ -217,6 +224,12 @@ class SubCalls:
         return None
 
     def _send(self, prompt: str) -> tuple[Call, _Outcome]:
+        self._watch(CallBegun(self._open_loops, self.turn, "sub"))
+        call, outcome = self._answered(prompt)
+        self._watch(CallEnded(self._open_loops, call))
+        return call, outcome
+
+    def _answered(self, prompt: str) -> tuple[Call, _Outcome]:
         messages = (Message("user", prompt),)
         try:
             completion = chat_within(self._client, messages, self._options, self._budget)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlm.messages import Usage
 from rlm.trajectory import ChildRun, Trajectory
+from rlm.visible import short
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -45,13 +46,6 @@ def levels(done: Trajectory) -> Iterator[str]:
         yield f"level {depth}: {count(level.runs, 'loop')}, {did}"
 
 
-def shown(text: str) -> str:
-    """The text without what a terminal would take for commands."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-
-
 def count(number: int, noun: str) -> str:
     """Such as ``1 turn`` or ``1,200 turns``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
@@ -70,7 +64,7 @@ def _node(head: str, query: str, done: Trajectory, end: str) -> Text:
 
     own = done.levels[0]
     text = Text(head, style="bold")
-    text.append(f"\n{_short(query)}", style="not bold cyan")
+    text.append(f"\n{short(query, CHARS)}", style="not bold cyan")
     did = _did(own.turns, own.sub_calls, own.usage)
     text.append(f"\n{did}; {end}", style="not bold")
     return text
@@ -83,15 +77,10 @@ def _did(turns: int, sub_calls: int, usage: Usage) -> str:
 
 def _child_end(child: ChildRun) -> str:
     if child.error:
-        return _end("", f"failed: {_short(child.error)}")
+        return _end("", f"failed: {short(child.error, CHARS)}")
     return _end(child.answer, f"ended by {child.ended_by}")
 
 
 def _end(answer: str, how: str) -> str:
-    found = f"answer: {_short(answer)}" if answer.strip() else "no answer"
+    found = f"answer: {short(answer, CHARS)}" if answer.strip() else "no answer"
     return f"{how}\n{found}"
-
-
-def _short(text: str) -> str:
-    line = shown(" ".join(text.split()))
-    return line if len(line) <= CHARS else f"{line[: CHARS - 1]}…"

@@ -9,7 +9,7 @@ from typing import Final
 from rlm import prompts
 from rlm.clients.base import Client
 from rlm.clients.window import least_tokens
-from rlm.errors import ClientError, PromptTooLong
+from rlm.errors import ClientError, Interrupted, PromptTooLong
 from rlm.fitting import Caller, Fitting
 from rlm.messages import Completion, Message, Options
 from rlm.overflow import Overflow
@@ -44,6 +44,7 @@ class Vanilla:
         Raises:
             ClientError: a call failed for another reason than its length; its `trajectory` says
                 what was sent.
+            Interrupted: Ctrl-C; it is a KeyboardInterrupt, with the same.
         """
         started, caller = time.monotonic(), Caller(self.client, self.options)
         fitting = None
@@ -57,6 +58,9 @@ class Vanilla:
             if not isinstance(error, PromptTooLong):
                 error.trajectory = _trajectory(caller, fitting)
                 raise
+        except KeyboardInterrupt as stop:
+            went = _trajectory(caller, fitting)
+            raise Interrupted(went).with_traceback(stop.__traceback__) from None
         trajectory = _trajectory(caller, fitting)
         return Answer(
             answer=done.text.strip() if done else "",

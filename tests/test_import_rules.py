@@ -15,15 +15,15 @@ PACKAGE = ROOT / "rlm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "messages", "limits", "prompts"),
+    ("errors", "messages", "limits", "prompts", "visible"),
     ("clients", "sandbox"),
     (
-        *("overflow", "fitting", "trajectory", "policy", "blocks", "history", "subcalls"),
-        *("loop", "vanilla", "tree", "controls"),
+        *("overflow", "fitting", "trajectory", "events", "policy", "blocks", "history", "subcalls"),
+        *("loop", "vanilla", "tree", "controls", "live", "reading"),
     ),
     ("architectures",),
     ("bench",),
-    ("bench.plugin", "bench.controller", "bench.terminal", "cli", "doctor"),
+    ("bench.plugin", "bench.controller", "bench.terminal", "cli", "ask", "doctor"),
 )
 """From the ground up; a module imports from its own layer or from those before it."""
 

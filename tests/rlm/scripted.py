@@ -9,7 +9,8 @@ from rlm.clients.base import ModelInfo
 from rlm.errors import PromptTooLong
 from rlm.messages import Completion, FinishReason, Message, Options, Times, Usage
 
-Reply = str | Exception
+Reply = str | BaseException
+STOP = KeyboardInterrupt()
 Script = Iterable[Reply] | Callable[[Sequence[Message]], Reply]
 
 
@@ -17,7 +18,8 @@ class Scripted:
     """A `rlm.clients.base.Client`.
 
     Args:
-        script: replies in order, or a function of the messages; exceptions are raised.
+        script: replies in order, or a function of the messages; exceptions are raised,
+            `STOP` as Ctrl-C.
         window: in tokens; a longer prompt is refused.
         silent: do not tell the window beforehand.
         truncated: say that every prompt was cut.
@@ -59,7 +61,7 @@ class Scripted:
             raise PromptTooLong("too long", prompt_tokens=tokens, window=self._window)
         with self._lock:
             reply = self._reply(messages)
-        if isinstance(reply, Exception):
+        if isinstance(reply, BaseException):
             raise reply
         return Completion(
             reply,

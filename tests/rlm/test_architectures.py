@@ -19,6 +19,7 @@ from rlm.bench.tasks import get
 from rlm.clients import connect
 from rlm.clients.base import Client, ModelInfo
 from rlm.errors import UsageError
+from rlm.events import TurnEnded
 from rlm.limits import Budget
 from rlm.messages import Message, Options, Usage
 from rlm.sandbox import Sandbox
@@ -119,10 +120,10 @@ def test_setup_reaches_the_loop(name: str) -> None:
         Scripted(["print(1)", "48213"]),
         prompt="compact",
         budget=Budget(calls=2),
-        on_turn=seen.append,
+        watch=seen.append,
     )
     answer = architectures.get(name).answer(Item(), setup)
-    assert (answer.ended_by, len(seen)) == ("calls", 1)
+    assert (answer.ended_by, sum(isinstance(e, TurnEnded) for e in seen)) == ("calls", 1)
     assert answer.trajectory.calls[0].messages[0].content.startswith("Answer a question about")
 
 

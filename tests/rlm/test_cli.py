@@ -45,7 +45,7 @@ def ask(file: str, monkeypatch: pytest.MonkeyPatch) -> Ask:
     def run(*args: str, client: Scripted | None = None, document: str = file) -> int:
         script = [code("print(context_len)"), code("FINAL(llm_query(context))"), "48213"]
         model = client or Scripted(script)
-        monkeypatch.setattr("rlm.cli.connect", lambda spec, **_: model)
+        monkeypatch.setattr("rlm.ask.connect", lambda spec, **_: model)
         status = main(["ask", document, "Which passcode?", *args])
         assert model.closed or status == 2
         return status
@@ -58,10 +58,27 @@ def test_answer_is_all_of_stdout(ask: Ask, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "48213\n"
 
 
-def test_summary_is_one_line_on_stderr(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+def test_turns_and_a_summary_are_lines_on_stderr(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
     ask()
-    line = r"2 turns, 1 sub-call, [\d,]+ tokens, \d+\.\d s, ended by final\n"
-    assert re.fullmatch(line, capsys.readouterr().err)
+    first, second, last = capsys.readouterr().err.splitlines()
+    used = r"[\d,]+ tokens, \d+\.\d s"
+    assert re.fullmatch(rf"turn 1: ok, 0 sub-calls; so far 0 sub-calls, {used}", first)
+    assert re.fullmatch(rf"turn 2: final, 1 sub-call; so far 1 sub-call, {used}", second)
+    assert re.fullmatch(rf"2 turns, 1 sub-call, {used}, ended by final", last)
+
+
+def test_quiet_is_nothing_on_stderr(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("--quiet") == 0
+    assert capsys.readouterr() == ("48213\n", "")
+
+
+def test_quiet_still_says_why_there_is_no_answer(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("--quiet", client=Scripted([CallTimeout("no answer in 5 s")])) == 1
+    assert capsys.readouterr() == ("", "rlm: no answer in 5 s\n")
 
 
 def test_concurrency_is_that_of_the_loop(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +89,7 @@ def test_concurrency_is_that_of_the_loop(ask: Ask, monkeypatch: pytest.MonkeyPat
             made.append(options["concurrency"])
             super().__init__(*args, **options)
 
-    monkeypatch.setattr("rlm.cli.RLM", Watched)
+    monkeypatch.setattr("rlm.ask.RLM", Watched)
     assert ask() == ask("--concurrency", "16") == ask("--model", "openai/m@http://h/v1") == 0
     assert made == [1, 16, 8]
 
@@ -83,7 +100,13 @@ def test_code_may_open_loops_if_asked_to(ask: Ask, capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     tree = Trajectory.from_dict(json.loads(shown.out)["trajectory"])
     assert [level.runs for level in tree.levels] == [1, 1]
-    assert shown.err.startswith("2 turns in 2 loops, 0 sub-calls")
+    *lines, last = shown.err.splitlines()
+    assert last.startswith("2 turns in 2 loops, 0 sub-calls")
+    assert [line.partition(";")[0] for line in lines] == [
+        "    loop on 16 characters: Code?",
+        "    turn 1: final, 0 sub-calls",
+        "turn 1: final, 1 sub-call",
+    ]
 
 
 def test_trace_shows_the_tree(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +121,8 @@ def test_trace_shows_the_tree(ask: Ask, capsys: pytest.CaptureFixture[str]) -> N
     assert ask("--max-depth", "2", "--trace", client=Scripted(script)) == 0
     shown = capsys.readouterr()
     assert shown.out == "48213\n"
-    lines = [re.sub(r"[\d,]+ tokens", "N tokens", line) for line in shown.err.splitlines()]
+    told = shown.err[shown.err.index("depth 1") :]
+    lines = [re.sub(r"[\d,]+ tokens", "N tokens", line) for line in told.splitlines()]
     assert lines[:-1] == [
         "depth 1: 29 characters",
         "Which passcode?",
@@ -109,7 +133,7 @@ def test_trace_shows_the_tree(ask: Ask, capsys: pytest.CaptureFixture[str]) -> N
         "│   0 turns, 0 sub-calls, N tokens; failed: CallTimeout: no answer in 5 s",
         "│   no answer",
         "└── depth 2, opened by turn 2, cell 1: 16 characters",
-        "    Code?\ufffd[31m",
+        "    Code?⟨U+001B⟩[31m",
         "    1 turn, 1 sub-call, N tokens; ended by final",
         "    answer: It is 48213",
         "level 1: 1 loop, 3 turns, 0 sub-calls, N tokens",
@@ -179,31 +203,22 @@ def test_a_recorded_question_is_answered_without_its_model(
 def test_verbose_shows_code_and_output(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     ask("--verbose")
     shown = capsys.readouterr()
-    assert "turn 1: ok, 0 sub-calls\nprint(context_len)\nOutput (3 characters):\n29\n" in shown.err
-    assert "turn 2: final, 1 sub-call\nFINAL(llm_query(context))\n" in shown.err
+    assert re.search(r" s\nprint\(context_len\)\nOutput \(3 characters\):\n29\n", shown.err)
+    assert re.search(r" s\nFINAL\(llm_query\(context\)\)\n", shown.err)
     assert shown.out == "48213\n"
 
 
 def test_verbose_shows_a_reply_without_code(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     ask("--verbose", client=Scripted(["I wonder.", "FINAL(1)"]))
-    assert "turn 1: no code, 0 sub-calls\nI wonder.\nNo code was found" in capsys.readouterr().err
-
-
-def test_progress_is_shown_on_a_terminal(
-    ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    ask()
-    err = capsys.readouterr().err
-    assert "turn 1: ok, 0 sub-calls" in err
-    assert "print(context_len)" not in err
+    told = r"turn 1: no code, 0 sub-calls; so far .* s\nI wonder\.\nNo code was found"
+    assert re.search(told, capsys.readouterr().err)
 
 
 def test_verbose_does_not_pass_escape_codes_on(
     ask: Ask, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask("--verbose", client=Scripted(["print('\\x1b[31mred')", "FINAL(1)"]))
-    assert "\ufffd[31mred" in capsys.readouterr().err
+    assert "⟨U+001B⟩[31mred" in capsys.readouterr().err
 
 
 def test_brackets_are_not_markup(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,13 +260,20 @@ def test_vanilla_text_that_is_cut_says_what_was_read(
     assert client.sent[-1][-1].content.startswith(("one " * 5000)[:end] + "\n[...]")
 
 
-@pytest.mark.parametrize("bound", ["--max-depth=2", "--max-calls=1", "--max-tokens=1"])
-def test_bounds_of_loops_are_not_for_vanilla(
-    ask: Ask, capsys: pytest.CaptureFixture[str], bound: str
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--max-depth=1", "--max-calls=1", "--max-tokens=1", "--max-iterations=20"),
+        *("--concurrency=1", "--sandbox=auto", "--prompt=auto"),
+    ],
+)
+def test_options_of_the_loop_are_not_for_vanilla(
+    ask: Ask, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
+    """Even with the value that is the default: who gives one thinks that it counts."""
     client = Scripted([])
-    assert ask("--vanilla", bound, client=client) == 2
-    told = f"--vanilla has no loops to bound: leave out {bound.partition('=')[0]}, or --vanilla"
+    assert ask("--vanilla", option, client=client) == 2
+    told = f"--vanilla has no loop, and makes one call: leave out {option.partition('=')[0]}, or"
     assert told in capsys.readouterr().err
     assert client.sent == []
 
@@ -321,12 +343,20 @@ def test_failed_call_is_one_line(ask: Ask, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "rlm: no answer in 5 s\n")
 
 
-def test_ctrl_c_is_one_line(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_that_quotes_a_server_is_escaped(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(client=Scripted([CallTimeout("said \x1b]0;owned\x07")])) == 1
+    assert capsys.readouterr().err == "rlm: said ⟨U+001B⟩]0;owned⟨U+0007⟩\n"
+
+
+def test_ctrl_c_is_no_traceback(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     def stop(_: object) -> str:
         raise KeyboardInterrupt
 
-    assert ask(client=Scripted(stop)) == 1
-    assert capsys.readouterr() == ("", "rlm: stopped\n")
+    assert ask(client=Scripted(stop)) == 130
+    told = "stopped after 0 turns, 0 sub-calls, 0 tokens; found so far:\n  nothing yet\n"
+    assert capsys.readouterr() == ("", f"{told}rlm: stopped\n")
 
 
 def test_stdin(
@@ -354,8 +384,12 @@ def test_file_that_is_not_text(
     path.write_bytes("caf\xe9 noir".encode("latin-1"))
     assert ask(document=str(path)) == 2
     err = capsys.readouterr().err
-    assert f"{path} is not UTF-8 text (at byte 3)" in err
-    assert "iconv" in err
+    assert f"{path} is not UTF-8 text (byte 0xe9 at offset 3)" in err
+    assert "--encoding latin-1" in err
+    assert (
+        ask("--encoding", "latin-1", client=Scripted(["FINAL(context)"]), document=str(path)) == 0
+    )
+    assert capsys.readouterr().out == "café noir\n"
 
 
 def test_missing_file(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
@@ -390,12 +424,12 @@ def test_wrong_arguments(args: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert "usage: rlm" in capsys.readouterr().err
 
 
-def test_help_teaches_with_two_examples(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["ask", "--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert out.split("examples:")[1].count("rlm ask ") == 2
+    assert out.split("examples:")[1].count("rlm ask ") == 4
 
 
 def test_help_shows_every_form_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:

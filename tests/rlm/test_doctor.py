@@ -521,7 +521,7 @@ def test_escape_codes_of_a_server_are_not_passed_on(
 ) -> None:
     server.standing["/api/tags"] = Reply({"models": [{"name": "\x1b[31mred\nline"}]})
     assert main(["doctor", "--quick"]) == 0
-    assert "1 model: \ufffd[31mred line" in capsys.readouterr().out
+    assert "1 model: ⟨U+001B⟩[31mred line" in capsys.readouterr().out
 
 
 # The extras

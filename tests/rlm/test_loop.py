@@ -11,6 +11,7 @@ import pytest
 from rlm import prompts
 from rlm.errors import (
     CallTimeout,
+    Interrupted,
     ModelNotFound,
     PromptTooLong,
     ProtocolError,
@@ -19,13 +20,15 @@ from rlm.errors import (
     ServerUnreachable,
     UsageError,
 )
+from rlm.events import CallEnded, Event, TurnEnded
 from rlm.limits import Budget, SandboxLimits
 from rlm.loop import LAST_SECONDS, RLM
 from rlm.messages import Message, Options
 from rlm.prompts import say
 from rlm.sandbox import Sandbox, open_sandbox
-from rlm.trajectory import Answer, Trajectory, Turn
-from tests.rlm.scripted import Scripted, code
+from rlm.trajectory import Answer, Trajectory
+from rlm.vanilla import Vanilla
+from tests.rlm.scripted import STOP, Scripted, code
 
 SHORT = "The secret passcode is 48213. " * 3
 LONG = "The harbour is quiet. " * 800
@@ -642,9 +645,37 @@ def test_sandbox_that_does_not_start_leaves_an_empty_trajectory(
 
 
 def test_each_turn_is_announced(ask: Ask) -> None:
-    seen: list[Turn] = []
-    answer = ask(["print(1)", "FINAL(1)"], on_turn=seen.append)
-    assert tuple(seen) == answer.trajectory.turns
+    seen: list[Event] = []
+    answer = ask(["print(1)", "FINAL(1)"], watch=seen.append)
+    turns = [event.turn for event in seen if isinstance(event, TurnEnded)]
+    assert tuple(turns) == answer.trajectory.turns
+
+
+def test_what_happens_is_told_in_order(ask: Ask) -> None:
+    seen: list[Event] = []
+    ask(["print(llm_query('q'))", "a", "FINAL(1)"], watch=seen.append)
+    told = [type(event).__name__ for event in seen]
+    call = ["CallBegun", "CallEnded"]
+    first = [*call, "CellBegun", *call, "CellEnded", "TurnEnded"]
+    last = [*call, "CellBegun", "CellEnded", "TurnEnded"]
+    assert told == ["LoopOpened", *first, *last, "LoopClosed"]
+    kinds = [event.call.kind for event in seen if isinstance(event, CallEnded)]
+    assert kinds == ["root", "sub", "root"]
+
+
+def test_ctrl_c_keeps_what_had_happened() -> None:
+    client = Scripted([code("print('found')", "llm_query('one?')\nllm_query('two?')"), "1", STOP])
+    with pytest.raises(Interrupted) as raised:
+        RLM(client).completion(SHORT, QUERY)
+    went = raised.value.trajectory
+    assert [cell.result.stdout for turn in went.turns for cell in turn.cells] == ["found\n"]
+    assert [call.completion.text for call in went.calls if call.kind == "sub"] == ["1"]
+
+
+def test_ctrl_c_while_vanilla_reads_is_the_same_error() -> None:
+    with pytest.raises(Interrupted) as raised:
+        Vanilla(Scripted([STOP])).completion(SHORT, QUERY)
+    assert raised.value.trajectory == Trajectory(prompts.VERSION)
 
 
 def test_times_and_usage_are_the_sums(ask: Ask) -> None:

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from rlm import prompts
 from rlm.errors import (
     CallTimeout,
+    Interrupted,
     ProtocolError,
     RLMError,
     SandboxError,
     ServerUnreachable,
 )
+from rlm.events import Event, LoopClosed, LoopOpened, TurnEnded
 from rlm.limits import Budget, SandboxLimits
 from rlm.loop import LAST_SECONDS, RLM
 from rlm.messages import Completion, Message, Options, Usage
@@ -28,7 +30,7 @@ from rlm.prompts import say
 from rlm.sandbox import Sandbox, open_sandbox
 from rlm.trajectory import Answer, Call, ChildRun, Trajectory, Turn
 from tests.rlm.sandbox.attacks.host import descendants
-from tests.rlm.scripted import Reply, Scripted, code
+from tests.rlm.scripted import STOP, Reply, Scripted, code
 
 DOCUMENT = "A harbour. " * 20
 OPEN = "a = rlm_query('the part', 'Who?')\nprint(a)"
@@ -137,10 +139,32 @@ def test_a_long_answer_is_cut_as_that_of_a_sub_call_is(ask: Ask) -> None:
     assert answer.answer == "x" * 1_200 + " [cut at 1200 characters]"
 
 
-def test_only_turns_of_the_first_loop_are_announced(ask: Ask) -> None:
-    seen: list[Turn] = []
-    answer = ask([OPEN, "FINAL(a)"], ["FINAL(1)"], on_turn=seen.append)
-    assert tuple(seen) == answer.trajectory.turns
+def test_turns_of_all_loops_are_announced_with_their_levels(ask: Ask) -> None:
+    seen: list[Event] = []
+    answer = ask([OPEN, "FINAL(a)"], ["FINAL(1)"], watch=seen.append)
+    turns = [(event.level, event.turn) for event in seen if isinstance(event, TurnEnded)]
+    first, last = answer.trajectory.turns
+    (inner,) = answer.trajectory.children[0].trajectory.turns
+    assert turns == [(2, inner), (1, first), (1, last)]
+    loops = [event for event in seen if isinstance(event, LoopOpened | LoopClosed)]
+    assert [(type(event), event.level) for event in loops] == [
+        (LoopOpened, 1),
+        (LoopOpened, 2),
+        (LoopClosed, 2),
+        (LoopClosed, 1),
+    ]
+
+
+def test_ctrl_c_in_a_loop_below_keeps_what_both_had_done(ask: Ask) -> None:
+    client = Scripted([code(OPEN), code("print(llm_query('first?'))", "print(2)"), "one", STOP])
+    with pytest.raises(Interrupted) as raised:
+        RLM(client, max_depth=2).completion("text", "Which?")
+    above = raised.value.trajectory
+    (child,) = above.children
+    assert (above.turns[0].reply, above.turns[0].cells) == (code(OPEN), ())
+    assert [cell.result.stdout for cell in child.trajectory.turns[0].cells] == ["one\n", "2\n"]
+    assert [call.kind for call in child.trajectory.calls] == ["root", "sub"]
+    assert child.error == "Interrupted: stopped by Ctrl-C"
 
 
 # Depth, which the host enforces

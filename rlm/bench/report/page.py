@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from rlm.bench.report import compare, figures, summary, tables, verdicts
 from rlm.bench.report.figures import Query
 from rlm.bench.report.payload import CHUNK, Payload, Told
 from rlm.errors import RecordError, UsageError
+from rlm.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -97,7 +97,23 @@ def write(
         RecordError: there is no such run, it cannot be read, or it has no cells.
         UsageError: the file cannot be written.
     """
-    text = render(runs, progress=progress)
+    return write_file(render(runs, progress=progress), out, option="-o")
+
+
+def write_file(text: str, out: Path, *, option: str) -> int:
+    """Write a page, whole or not at all.
+
+    Args:
+        text: the page.
+        out: the file; replaced if it is there.
+        option: of the command line that gave it.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     temporary = out.with_name(f".{out.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -106,7 +122,7 @@ def write(
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"cannot write {out}: {error.strerror or error}; choose another file with -o"
+            f"cannot write {out}: {error.strerror or error}; choose another file with {option}"
         ) from error
 
 
@@ -132,27 +148,42 @@ def render(runs: Sequence[str], *, progress: Callable[[int, int], None] | None =
         _of_run(number, name, cells, payload)
         for number, (name, cells) in enumerate(zip(names, loaded, strict=True))
     ]
+    return filled(
+        "page.html",
+        runs=shown,
+        compared=[
+            _compared(names[0], loaded[0], *other)
+            for other in zip(names[1:], loaded[1:], strict=True)
+        ],
+        plot=figures.PLOT,
+        wide=figures.WIDE,
+        high=figures.HIGH,
+        shades=figures.SHADES,
+        index=index,
+        chunks=chunks,
+        alone=False,
+    )
+
+
+def filled(template: str, **values: object) -> str:
+    """A page around the viewer: a template that extends ``shell.html``, with script and style.
+
+    Args:
+        template: its name under ``web``.
+        values: what it and the shell use: ``index`` and ``chunks`` (see `Payload.blobs`), ``alone``
+            (the one item is shown at once, below the page) and its own.
+    """
     script, style = _asset("page.js"), _style()
     return (
         _environment()
-        .get_template("page.html")
+        .get_template(template)
         .render(
-            runs=shown,
-            compared=[
-                _compared(names[0], loaded[0], *other)
-                for other in zip(names[1:], loaded[1:], strict=True)
-            ],
-            plot=figures.PLOT,
-            wide=figures.WIDE,
-            high=figures.HIGH,
-            shades=figures.SHADES,
             script=_trusted(script),
             style=_trusted(style),
             script_hash=_hash(script),
             style_hash=_hash(style),
-            index=index,
-            chunks=chunks,
             chunk=CHUNK,
+            **values,
         )
     )
 
@@ -161,17 +192,6 @@ def _names(runs: Sequence[str]) -> list[str]:
     """What the runs are called: the names of their folders, if these tell them apart."""
     names = [records.folder(run).name for run in runs]
     return names if len(set(names)) == len(names) else list(runs)
-
-
-def visible(text: str) -> str:
-    """The text with control characters, invisible ones and half characters as ``⟨U+001B⟩``."""
-    return "".join(
-        c if c in "\n\t" or not _is_hidden(c) else f"\u27e8U+{ord(c):04X}\u27e9" for c in text
-    )
-
-
-def _is_hidden(c: str) -> bool:
-    return unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 def _of_run(number: int, run: str, cells: Sequence[Record], payload: Payload) -> RunFigures:

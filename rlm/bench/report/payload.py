@@ -224,8 +224,8 @@ class _Reader:
         return {
             **_figures(record),
             "cause": why or "",
-            **(_reading(read) if read else {}),
-            **(_story(trajectory, keep) if trajectory else {}),
+            **(reading_data(read) if read else {}),
+            **(story(trajectory, keep) if trajectory else {}),
         }
 
     def _trajectory(self, record: Record) -> Trajectory | None:
@@ -253,7 +253,7 @@ def _figures(record: Record) -> Data:
         "window": record.model.window,
         "trace": record.trace.path if record.trace else "",
         "mark": _mark(record),
-        "cut": _cut(record.cut) if record.cut else None,
+        "cut": cut_data(record.cut) if record.cut else None,
     }
 
 
@@ -265,11 +265,13 @@ def _mark(record: Record) -> str:
     return ", ".join(filter(None, ["cut on purpose", told.get(record.evidence, "")]))
 
 
-def _cut(cut: Cut) -> Data:
+def cut_data(cut: Cut) -> Data:
+    """What was kept and left out on purpose."""
     return {"method": cut.method, "kept": cut.kept, "left_out": cut.left_out, "chars": cut.chars}
 
 
-def _reading(read: Reading) -> Data:
+def reading_data(read: Reading) -> Data:
+    """The share of the evidence that was seen, and the passages that were."""
     return {
         "share": read.share,
         "printed": [[span.start, span.end] for span in read.printed],
@@ -277,8 +279,13 @@ def _reading(read: Reading) -> Data:
     }
 
 
-def _story(trajectory: Trajectory, keep: Sequence[str]) -> Data:
-    """What was sent first, the turns, and the calls that belong to none."""
+def story(trajectory: Trajectory, keep: Sequence[str]) -> Data:
+    """What was sent first, the turns, and the calls that belong to none.
+
+    Args:
+        trajectory: what happened.
+        keep: sentences that stay where long texts are shortened; see `parts`.
+    """
     reading = [call for call in trajectory.calls if call.kind == "vanilla"]
     first = next(iter(reading[-1:] or trajectory.calls), None)
     made = _made(trajectory, keep)
@@ -317,7 +324,7 @@ def _loop(child: ChildRun, keep: Sequence[str]) -> Data:
         "error": child.error,
         "ended_by": child.ended_by or "",
         "tokens": [own.usage.prompt_tokens, own.usage.completion_tokens],
-        **_story(child.trajectory, keep),
+        **story(child.trajectory, keep),
     }
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rlm.bench.report import page
+from rlm.bench.report import page, question
 from tests.rlm.bench import deep_run, synthetic_run
+from tests.rlm.bench import test_question_page as asked
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = not (CHROMIUM and DRIVER and find_spec("selenium"))
@@ -267,3 +268,27 @@ def test_loops_below_stand_in_their_cell_and_a_cut_is_told(browser, tmp_path):
 def test_it_prints(browser):
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert printed["data"].startswith("JVBERi")  # %PDF
+
+
+def test_the_page_of_a_question_opens_at_its_trajectory(browser, tmp_path):
+    sides = [asked.vanilla(window=3_000, overflow="head"), asked.loop(*asked.REPLIES)]
+    question.write(asked.ASKED, sides, tmp_path / "page.html")
+    browser.get((tmp_path / "page.html").as_uri())
+    wait(browser, lambda: all_of(browser, ".turn"))
+    assert browser.find_element(By.ID, "report").is_displayed()
+    assert title(browser) == "what each side saw and did"
+    vanilla, loop = all_of(browser, ".side")
+    assert "head kept: characters 0 to " in vanilla.text
+    assert "FINAL: 48213" in loop.text
+    assert not all_of(browser, ".mini rect.needle")  # nobody knows where the evidence stands
+    assert all_of(browser, ".mini rect.printed")
+    assert not all_of(browser, "#view button")  # there is no other item
+    press(browser, "j", "j", Keys.ESCAPE, Keys.ARROW_RIGHT, Keys.ENTER)
+    assert marked(browser) == 1
+    assert title(browser) == "what each side saw and did"
+    assert browser.get_log("browser") == []
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

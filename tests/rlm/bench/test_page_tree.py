@@ -144,11 +144,11 @@ def test_loops_stand_in_loops_and_those_of_a_broken_turn_beside_the_turns():
         child = ChildRun(turn, 1, 0, 9, "q", below, "a", "final")
         return Trajectory("v1", (), (called(1),), (child,))
 
-    story = payload._story(opened(opened(Trajectory("v1"))), [])
+    story = payload.story(opened(opened(Trajectory("v1"))), [])
     (loop,) = story["turns"][0]["cells"][0]["subs"]
     (deepest,) = loop["turns"][0]["cells"][0]["subs"]
     assert (deepest["kind"], deepest["turns"]) == ("loop", [])
-    (stray,) = payload._story(opened(Trajectory("v1"), turn=2), [])["others"]
+    (stray,) = payload.story(opened(Trajectory("v1"), turn=2), [])["others"]
     assert stray["kind"] == "loop"
 
 

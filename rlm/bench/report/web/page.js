@@ -4,6 +4,7 @@ const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const report = $("report"), view = $("view"), tip = $("tip");
 const CHUNK = Number($("index").dataset.chunk);
+const ALONE = "alone" in $("index").dataset; // one item, shown below a page of its own
 const FIELDS = ["run", "task", "unit", "length", "depth", "outcome", "cause"];
 const STEPS = "tr[data-row], .side > .turn"; // what j and k go through
 const KINDS = { sample: "sample of the document, for the server's count of its tokens" };
@@ -181,7 +182,7 @@ function minimap(item) {
   if (part) part.cut.kept.forEach((span) => rect("kept", span, 58, 14, 0.003));
   picture.append(drawn("title", {}));
   picture.lastChild.textContent = `document of ${item.chars} characters`;
-  const key = [["needle", "evidence"], ["printed", "shown to a root model"], ["passed", "passed to a sub-call"],
+  const key = [...(item.spans.length ? [["needle", "evidence"]] : []), ["printed", "shown to a root model"], ["passed", "passed to a sub-call"],
     ...(part ? [["kept", `kept in ${part.architecture}'s prompt`]] : [])].map(([kind, text]) => {
     const swatch = drawn("svg", { class: "swatch", viewBox: "0 0 12 12" });
     swatch.append(drawn("rect", { class: kind, width: 12, height: 12 }));
@@ -260,7 +261,7 @@ async function item(number) {
   current = number;
   shown = await detail(number);
   const row = items[number], names = shown.entries.map((entry) => entry.architecture);
-  if (!listed.includes(number)) {
+  if (!ALONE && !listed.includes(number)) {
     const query = FIELDS.slice(0, 5).map((field) => encodeURIComponent(row[field] === null ? "none" : row[field])).join("/");
     listed = choose(query);
     address = "#/list/" + query;
@@ -272,14 +273,15 @@ async function item(number) {
       (other) => sides.replaceWith(sides = draw(i ? [chosen[0], other] : [other, chosen[1]])))));
   let sides = draw([left, right === left ? undefined : right]);
   const at = listed.indexOf(number);
-  view.replaceChildren(
+  const turnKeys = [make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " turn"];
+  const head = ALONE ? [bar(row.title, make("span.keys", {}, turnKeys))] : [
     bar(`${where(row)}, sample ${row.sample}` + (row.draw ? `, draw ${row.draw}` : ""),
-      make("span.keys", {}, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " turn  ", make("kbd", {}, "\u2190"), " ", make("kbd", {}, "\u2192"), " item"),
+      make("span.keys", {}, turnKeys, "  ", make("kbd", {}, "\u2190"), " ", make("kbd", {}, "\u2192"), " item"),
       make("span", {}, `${at + 1} of ${listed.length}`),
       button("\u2190", "previous item", () => neighbour(-1), at <= 0), button("\u2192", "next item", () => neighbour(1), at + 1 >= listed.length),
       button("Back", "Esc", back)),
-    make("dl", {}, make("dt", {}, "question"), make("dd", {}, shown.question), make("dt", {}, "gold"), make("dd", {}, shown.gold)),
-    shown.chars ? minimap(shown) : "", sides);
+    make("dl", {}, make("dt", {}, "question"), make("dd", {}, shown.question), make("dt", {}, "gold"), make("dd", {}, shown.gold))];
+  view.replaceChildren(...head, shown.chars ? minimap(shown) : "", sides);
 }
 
 // Where we are stands in the address, so that the browser's own Back works too.
@@ -290,6 +292,12 @@ function go(hash, replace) {
 
 function back() {
   go(location.hash.startsWith("#/item/") && address ? address : "#/");
+}
+
+async function alone() {
+  items = await unpack("index");
+  view.hidden = false;
+  await item(0);
 }
 
 async function route() {
@@ -315,9 +323,9 @@ async function route() {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || view.hidden || event.target.tagName === "SELECT") return;
   const inItem = location.hash.startsWith("#/item/");
-  const keys = { j: () => step(1), k: () => step(-1), Escape: back };
+  const keys = { j: () => step(1), k: () => step(-1), ...(ALONE ? {} : { Escape: back }) };
   if (inItem) Object.assign(keys, { ArrowLeft: () => neighbour(-1), ArrowRight: () => neighbour(1) });
-  else Object.assign(keys, { ArrowDown: () => step(1), ArrowUp: () => step(-1),
+  else if (!ALONE) Object.assign(keys, { ArrowDown: () => step(1), ArrowUp: () => step(-1),
     Enter: () => view.querySelector("tr.on")?.click() });
   if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
 }
@@ -339,5 +347,8 @@ function hideTip() { tip.hidden = true; }
 for (const name of ["mouseover", "focusin"]) report.addEventListener(name, showTip);
 for (const name of ["mouseleave", "focusout"]) report.addEventListener(name, hideTip);
 addEventListener("keydown", onKey);
-addEventListener("hashchange", route);
-route();
+if (ALONE) alone();
+else {
+  addEventListener("hashchange", route);
+  route();
+}
