@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from rlm.bench import records
-from rlm.bench.records import COORDINATES, Record
+from rlm.bench.records import COORDINATES, FAILED, Record
 from rlm.clients import EMBEDDED_WINDOW
 from training.compare.arms import ARMS, Arms
 from training.compare.lots import CompareError
@@ -27,6 +27,7 @@ Adapters = Literal["best", "all"]
 OPTIONS: Final = "--rlm-arch rlm --rlm-lengths 4k,32k,128k --rlm-samples 12"
 OURS: Final = ("--rlm-model", "--rlm-run", "--rlm-split", "--rlm-plan", "--rlm-replay")
 BASE, NF4 = "base", "base-nf4"
+ZERO: Final = "zero-adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,14 @@ def examine(exam: Exam, arms: Arms, place: Place, progress: Progress) -> list[As
     chosen = _chosen(arms, exam.adapters)
     bases = [name for name in (BASE, NF4) if exam.quantised or name == BASE]
     progress.begin("eval", len(bases) + len(chosen))
-    subjects = [_base(name, exam, place) for name in bases]
-    subjects += [_tuned(outcome, exam, place) for outcome in chosen]
     folder = place.out / "eval" / exam.name
     folder.mkdir(parents=True, exist_ok=True)
     told = shlex.join(exam.all_options) + "\n"
     (folder / "options.txt").write_text(told, encoding="utf-8")
-    tasks = [partial(_ask, subject, exam, folder, place) for subject in subjects]
+    _write_zero(exam.model, place.out / ZERO)
+    made = [partial(_base, name, exam, place) for name in bases]
+    made += [partial(_tuned, outcome, exam, place) for outcome in chosen]
+    tasks = [partial(_ask, subject, exam, folder, place) for subject in made]
     found = place.each([progress.timed(task, _told) for task in tasks])
     require_same_questions(found)
     return found
@@ -132,8 +134,8 @@ def require_same_questions(asked: Sequence[Asked]) -> None:
     """
     facts: dict[str, Callable[[Asked], object]] = {
         "cells": lambda a: {tuple(getattr(r, name) for name in COORDINATES) for r in a.cells},
-        "prompt": lambda a: {(r.model.prompt, r.model.prompt_sha256) for r in a.cells},
-        "window": lambda a: {r.model.window for r in a.cells},
+        "prompt": lambda a: {(r.model.prompt, r.model.prompt_sha256) for r in _measured(a)},
+        "window": lambda a: {r.model.window for r in _measured(a)},
     }
     for other in asked[1:]:
         for name, fact in facts.items():
@@ -143,6 +145,11 @@ def require_same_questions(asked: Sequence[Asked]) -> None:
                     f"{asked[0].folder} and {other.folder} have other {name}s{seen}; set "
                     "--rlm-prompt and --rlm-num-ctx in --eval, and delete the two"
                 )
+
+
+def _measured(asked: Asked) -> list[Record]:
+    """A cell whose model could not be asked does not know its window."""
+    return [cell for cell in asked.cells if cell.verdict not in FAILED]
 
 
 def require_unseen(asked: Sequence[Asked], trained: Sequence[Sample]) -> None:
@@ -165,17 +172,20 @@ def _chosen(arms: Arms, adapters: Adapters) -> list[Outcome]:
     return [outcome for found in converged.values() for outcome in found]
 
 
+def _write_zero(model: Path, out: Path) -> None:
+    """An adapter as it begins, whose second half is zero: merged, it changes no weight."""
+    if not out.exists():
+        partial = out.with_name(f"{out.name}.part")
+        fresh = add_adapter(open_base(model, "none"), Adapter(rank=1), 0)
+        fresh.save_pretrained(partial)
+        partial.replace(out)
+
+
 def _base(name: str, exam: Exam, place: Place) -> Subject:
     if name == BASE and exam.shipped:
         return Subject(name, name, None, exam.shipped)
     onto: Onto = "original" if name == BASE else "dequantised"
-    zero = place.out / "zero" / ADAPTER
-    if not zero.exists():
-        partial = zero.with_name("part")
-        # The second half of a fresh adapter is zero: merged, it changes no weight.
-        add_adapter(open_base(exam.model, "none"), Adapter(rank=1), 0).save_pretrained(partial)
-        partial.replace(zero)
-    return Subject(name, name, None, _merged(name, zero, onto, exam, place))
+    return Subject(name, name, None, _merged(name, place.out / ZERO, onto, exam, place))
 
 
 def _tuned(outcome: Outcome, exam: Exam, place: Place) -> Subject:
@@ -190,15 +200,16 @@ def _merged(name: str, adapter: Path, onto: Onto, exam: Exam, place: Place) -> s
     out = place.out / "merged" / name
     out.parent.mkdir(exist_ok=True)
     if not out.exists():
-        said = out.with_suffix(".txt")
+        said = out.with_name(f"{name}.txt")
         arguments = ["training.merge", str(exam.model), str(adapter), str(out), "--onto", onto]
         if code := place.process(arguments, said):
             raise CompareError(f"merging {adapter} ended with {code}: {last_words(said)}")
     return f"gguf/{out / MERGED}" if (out / MERGED).exists() else f"hf/{out}"
 
 
-def _ask(subject: Subject, exam: Exam, folder: Path, place: Place) -> Asked:
+def _ask(made: Callable[[], Subject], exam: Exam, folder: Path, place: Place) -> Asked:
     """Run the cells, or go on, or read what is done; the marker says that all were run."""
+    subject = made()
     run, done = folder / subject.name, folder / f"{subject.name}.done.json"
     if not done.exists():
         said = folder / f"{subject.name}.txt"

@@ -180,7 +180,7 @@ def _about(data: Data) -> str:
 
 
 def _rates(data: Data) -> str:
-    head = ("arm", "learning rate", "seeds", "loss", "replies right", "|ΔW|", "update RMS", "")
+    head = ("arm", "learning rate", "seeds", "loss", "replies right", "‖ΔW‖", "update RMS", "")
     rows = []
     for arm in ARMS:
         told = data["grid"][arm]
@@ -192,9 +192,9 @@ def _rates(data: Data) -> str:
             rows.append(
                 (
                     *(NAMES[arm], f"{point['lr']:g}", str(len(runs)), _number(point["loss"])),
-                    f"{_average(runs, 'right'):.0%}",
-                    f"{_average(runs, 'delta'):.3f}",
-                    f"{_average(runs, 'update_rms'):.2e}",
+                    _average(runs, "right", ".0%"),
+                    _average(runs, "delta", ".3f"),
+                    _average(runs, "update_rms", ".2e"),
                     note,
                 )
             )
@@ -203,14 +203,14 @@ def _rates(data: Data) -> str:
 
 def _seeds(data: Data) -> str:
     head = (
-        *("arm", "seed", "loss at first", "loss", "replies right", "|ΔW|", "update RMS"),
+        *("arm", "seed", "loss at first", "loss", "replies right", "‖ΔW‖", "update RMS"),
         *("seconds", "tokens/s", ""),
     )
     rows = [
         (
             *(NAMES[arm], str(run["seed"]), _number(run["first"]), _number(run["loss"])),
             f"{run['right']:.0%}",
-            *(f"{run['delta'] or 0:.3f}", f"{run['update_rms'] or 0:.2e}"),
+            *(_number(run["delta"], ".3f"), _number(run["update_rms"], ".2e")),
             *(f"{run['seconds']:.0f}", f"{run['rate']:.0f}", run["diverged"]),
         )
         for arm in ARMS
@@ -291,8 +291,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
 
 
-def _average(runs: Sequence[Data], key: str) -> float:
-    return sum(run[key] or 0 for run in runs) / len(runs)
+def _average(runs: Sequence[Data], key: str, form: str) -> str:
+    known = [run[key] for run in runs if run[key] is not None]
+    return _number(sum(known) / len(known) if known else None, form)
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
