@@ -512,7 +512,7 @@ def test_the_plan_counts_runs_and_makes_none(
 
 def row(value: float, low: float, high: float, p: float, *sides: str) -> dict[str, Any]:
     told = {"architecture": "rlm", "left": sides[0], "right": sides[1], "items": 200, "seeds": 5}
-    return told | {"difference": [value, low, high], "wins": 60, "losses": 10, "p": p}
+    return told | {"difference": [value, low, high], "wins": 60, "losses": 10, "p": p, "p_holm": p}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from rlm.bench.records import FAILED, Record
-from rlm.bench.statistics import Estimate, wilson
+from rlm.bench.statistics import Estimate, holm, wilson
 from rlm.bench.verify import read_trajectory
 from training.compare import grid
 from training.compare.arms import ARMS, Arms, points
@@ -58,7 +58,7 @@ def collect(
         "paired": _paired(arms),
         "exam": dict(exam),
         "models": [_model(each, name) for each in asked for name in _architectures(asked)],
-        "items": [row for name in _architectures(asked) for row in _items(asked, name)],
+        "items": _adjusted([r for name in _architectures(asked) for r in _items(asked, name)]),
     }
 
 
@@ -181,6 +181,12 @@ def _items(asked: Sequence[Asked], architecture: str) -> list[Data]:
                 {"architecture": architecture, "left": left, "right": right, **_over(found)}
             )
     return rows
+
+
+def _adjusted(rows: Sequence[Data]) -> list[Data]:
+    """With `p_holm`: all comparisons of a report are one family."""
+    ps = holm([row["p"] for row in rows])
+    return [{**row, "p_holm": p} for row, p in zip(rows, ps, strict=True)]
 
 
 def _pairs(
