@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         compare(args)
     except (CompareError, SftError, SamplesError, RecordError, FileNotFoundError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog}: interrupted; the same line goes on\n")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -141,10 +143,15 @@ def _write(path: Path, data: dict[str, Any]) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises `CompareError` where a number makes no sense."""
+    """Refuse numbers that make no sense.
+
+    Raises:
+        CompareError: says which.
+    """
     for name in ("seeds", "grid_seeds", "jobs", "validations"):
         if (value := getattr(args, name)) < 1:
-            raise CompareError(f"--{name.replace('_', '-')} must be 1 or above, not {value}")
+            option = name.replace("_", "-")
+            raise CompareError(f"--{option} must be 1 or above, not {value}")
     if args.extensions < 0:
         raise CompareError(f"--extensions must be 0 or above, not {args.extensions}")
     for name in ("select", "report"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -98,10 +99,11 @@ def repeat(
     """
     rates = {arm: grid.best(points(grids[arm])) for arm in ARMS}
     for arm in ARMS:
-        if all(outcome.diverged for outcome in grids[arm]):
+        found = points(grids[arm])
+        if math.isinf(found[rates[arm]]):
             raise CompareError(
-                f"{arm} diverged at each of its learning rates, {_rates(grids[arm])}: "
-                f"give lower ones with --{arm}-lrs"
+                f"{arm} diverged at each of its learning rates, "
+                f"{', '.join(f'{rate:g}' for rate in found)}: give lower ones with --{arm}-lrs"
             )
     runs = [Run(arm, rates[arm], seed) for seed in design.fresh for arm in ARMS]
     progress.begin("seeds", len(runs))
@@ -159,7 +161,3 @@ def _told(outcome: Outcome) -> str:
 
 def _order(outcome: Outcome) -> tuple[float, int]:
     return outcome.run.lr, outcome.run.seed
-
-
-def _rates(outcomes: Sequence[Outcome]) -> str:
-    return ", ".join(f"{rate:g}" for rate in points(outcomes))

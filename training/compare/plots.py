@@ -43,7 +43,7 @@ def _losses(data: dict[str, Any], path: Path) -> None:
             if mean:
                 axis.plot(*zip(*mean, strict=True), color=COLOURS[arm], lw=2, label=NAMES[arm])
         axis.set(xlabel=f"{what} of training", ylabel="validation loss")
-        if axis.has_data():
+        if axis.get_legend_handles_labels()[0]:  # else no arm has a seed that converged
             axis.legend(frameon=False)
     _save(figure, path)
 
