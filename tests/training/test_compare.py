@@ -28,8 +28,10 @@ from tests.training.tiny import tiny_samples
 from training import samples
 from training.compare import __main__ as compare
 from training.compare import arms, bench, grid, lots, runs, words
+from training.compare import report as collected
 from training.compare.lots import CompareError
 from training.compare.paired import Pair, over_items, over_seeds
+from training.compare.place import Place, Progress
 from training.restore import hf_folder
 from training.samples import Header
 from training.trainer import RESULT, split
@@ -298,13 +300,11 @@ def test_a_rate_that_diverges_is_a_row(done: Path) -> None:
 
 
 def test_the_models_were_asked_the_same_real_questions(done: Path) -> None:
+    """The bases, and of each arm the seed of the lowest loss."""
     data = report(done)
+    best = [min(data["seeds"][arm], key=lambda run: run["loss"]) for arm in ("adamw", "muon")]
     names = [model["name"] for model in data["models"]]
-    muon = data["grid"]["muon"]["best"]
-    arms_ = [
-        f"{arm}-{rate:g}-s{s}" for arm, rate in (("adamw", 0.001), ("muon", muon)) for s in (1, 2)
-    ]
-    assert names == ["base", "base-nf4", *arms_]
+    assert names == ["base", "base-nf4", *(run["name"] for run in best)]
     folder = next(path for path in (done / "eval").iterdir())
     for model in data["models"]:
         cells = records.load(folder / model["name"])
@@ -313,15 +313,45 @@ def test_the_models_were_asked_the_same_real_questions(done: Path) -> None:
         assert model["iterations"] == fmean(cell.iterations for cell in cells)
         assert {cell.model.prompt for cell in cells} == {"compact"}
         assert {cell.model.window for cell in cells} == {4096}
-    pairs = {(row["left"], row["right"]): row for row in data["items"]}
-    assert set(pairs) == {
-        ("base", "base-nf4"),
-        *((base, arm) for base in ("base", "base-nf4") for arm in ("adamw", "muon")),
+    right = {model["arm"]: model["correct"] for model in data["models"]}
+    bases = ("base", "base-nf4")
+    assert {(row["left"], row["right"]) for row in data["items"]} == {
+        bases,
+        *((base, arm) for base in bases for arm in ("adamw", "muon")),
         ("adamw", "muon"),
     }
-    right = {m["name"]: m["correct"] for m in data["models"]}
-    value = (sum(right[n] for n in arms_[2:]) - sum(right[n] for n in arms_[:2])) / 4
-    assert pairs["adamw", "muon"]["difference"][0] == pytest.approx(value)
+    for row in data["items"]:
+        won = right[row["right"]] - right[row["left"]]
+        assert row["difference"][0] == pytest.approx(won / 2)
+        assert (row["items"], row["seeds"]) == (2, 1)
+        assert row["p"] <= row["p_holm"] <= 1
+
+
+def test_several_seeds_of_an_arm_are_paired_with_those_of_the_other(done: Path) -> None:
+    """Real cells, their verdicts set: AdamW right once, Muon in all but once; the base never."""
+    folder = next(path for path in (done / "eval").iterdir()) / "base"
+    real = records.load(folder)
+
+    def asked(arm: str, seed: int | None, *verdicts: str) -> bench.Asked:
+        cells = (replace(c, verdict=v) for c, v in zip(real, verdicts, strict=True))
+        return bench.Asked(bench.Subject(f"{arm}{seed}", arm, seed, ""), tuple(cells), folder)
+
+    rows = collected._items(
+        [
+            asked("base", None, "wrong", "wrong"),
+            asked("adamw", 1, "wrong", "correct"),
+            asked("adamw", 2, "wrong", "wrong"),
+            asked("muon", 1, "correct", "correct"),
+            asked("muon", 2, "timeout", "correct"),
+        ],
+        "rlm",
+    )
+    found = {(row["left"], row["right"]): row for row in rows}
+    assert set(found) == {("base", "adamw"), ("base", "muon"), ("adamw", "muon")}
+    assert [found["base", arm]["difference"][0] for arm in ("adamw", "muon")] == [0.25, 0.75]
+    both = found["adamw", "muon"]
+    assert (both["items"], both["seeds"], both["wins"], both["losses"]) == (2, 2, 2, 0)
+    assert both["difference"][0] == 0.5
 
 
 def test_the_base_in_nf4_is_what_the_adapters_were_trained_on(done: Path) -> None:
@@ -407,6 +437,16 @@ def outcomes(done: Path) -> arms.Arms:
             run = runs.Run(arm, own["lr"], own["seed"])
             found[arm] += (runs._finished(run, folder, result),)
     return arms.Arms({}, found)
+
+
+def test_a_grid_that_diverged_altogether_is_refused(done: Path) -> None:
+    lost = replace(outcomes(done).seeds["adamw"][0], diverged="diverged at step 3")
+    design = arms.Design({"adamw": (0.1,), "muon": (0.1,)}, 2, 2, 0, ())
+    lot = lots.Lot(done / "report.jsonl.gz", 0.1, (), ())
+    place, progress = Place(done.parent / "other", 1), Progress(1, print)
+    with pytest.raises(CompareError, match=r"adamw diverged at each of its learning rates, 0\.001"):
+        arms.repeat(design, {"adamw": (lost,), "muon": (lost,)}, lot, place, progress)
+    place.close()
 
 
 @pytest.mark.parametrize("name", runs.MATCHED)
