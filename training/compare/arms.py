@@ -99,11 +99,11 @@ def repeat(
     """
     rates = {arm: grid.best(points(grids[arm])) for arm in ARMS}
     for arm in ARMS:
-        found = points(grids[arm])
-        if math.isinf(found[rates[arm]]):
+        losses = points(grids[arm])
+        if math.isinf(losses[rates[arm]]):
             raise CompareError(
                 f"{arm} diverged at each of its learning rates, "
-                f"{', '.join(f'{rate:g}' for rate in found)}: give lower ones with --{arm}-lrs"
+                f"{', '.join(f'{rate:g}' for rate in losses)}: give lower ones with --{arm}-lrs"
             )
     runs = [Run(arm, rates[arm], seed) for seed in design.fresh for arm in ARMS]
     progress.begin("seeds", len(runs))

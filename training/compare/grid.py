@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
+Name = TypeVar("Name", bound=str)
 FACTOR: Final = 2.0
 """Between an edge and the rate beyond it."""
 
@@ -43,7 +44,7 @@ def beyond(points: Points) -> float:
     return rates[-1] * FACTOR
 
 
-def extended(arms: Mapping[str, Points], left: int) -> dict[str, float]:
+def extended(arms: Mapping[Name, Points], left: int) -> dict[Name, float]:
     """The next point of each arm; empty once every best is interior, or none is `left`.
 
     Args:

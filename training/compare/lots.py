@@ -64,7 +64,7 @@ def divide(
 
 def write(
     out: Path, header: Header, rows: Sequence[Sample], share: tuple[float, float]
-) -> list[Lot]:
+) -> tuple[Lot, Lot]:
     """The files of the grid and of the seeds: one training set, two validation sets.
 
     Args:

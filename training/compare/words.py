@@ -234,7 +234,7 @@ def _benchmark(data: Data) -> str:
     rows = [
         (
             *(m["name"], m["architecture"], f"{m['correct']}/{m['cells']}"),
-            _interval(*m["interval"], ".2f"),
+            _interval(m["interval"][0], m["interval"][1], ".2f"),
             *(_number(m[k], ".2f") for k in ("iterations", "sub_calls", "failed_code")),
             *(_number(m["tokens"], ",.0f"), str(m["unmeasured"])),
         )
@@ -249,7 +249,7 @@ def _benchmark(data: Data) -> str:
         (
             *(NAMES[r["left"]], NAMES[r["right"]], r["architecture"]),
             *(str(r["items"]), str(r["seeds"]), f"{100 * r['difference'][0]:+.1f}"),
-            _interval(*(100 * end for end in r["difference"][1:]), "+.1f"),
+            _interval(100 * r["difference"][1], 100 * r["difference"][2], "+.1f"),
             *(f"{r['wins']} / {r['losses']}", f"{r['p']:.2g}", f"{r['p_holm']:.2g}"),
         )
         for r in data["items"]
