@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -405,19 +406,26 @@ def test_another_comparison_in_the_folder_is_refused(
 def test_killed_in_the_middle_it_ends_the_same(
     given_files: tuple[Path, Path], done: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL of the comparison alone, while a training goes on; the next one waits for it."""
+    """SIGKILL of the comparison alone, in its last training; the next one waits for what is left.
+
+    What was done before is a copy, but for that training.
+    """
     out = tmp_path / "killed"
+    last = report(done)["seeds"]["muon"][-1]["name"]
+    left_out = shutil.ignore_patterns(last, "eval", "merged", "report.*", "*.png")
+    shutil.copytree(done, out, ignore=left_out)
+    shutil.copy(done / "report.jsonl.gz", out)
     command = [sys.executable, "-m", "training.compare", *line(given_files, out, "--eval", "")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet) as child:
         deadline = time.monotonic() + 600
-        while not list(out.glob("seeds/*/log.jsonl")):
+        while not (out / "seeds" / last / "log.jsonl").exists():
             assert child.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.01)
         os.kill(child.pid, signal.SIGKILL)
-    assert not (out / "report.json").exists()
+    assert not (out / "seeds" / last / RESULT).exists()
     compare.main(line(given_files, out, "--eval", ""))
     again, straight = (without_clock(report(folder)) for folder in (out, done))
     for part in ("settings", "lots", "grid", "seeds", "paired"):

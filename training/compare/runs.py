@@ -108,7 +108,8 @@ def train(run: Run, lot: Lot, out: Path, options: Sequence[str], place: Place) -
         code = place.process(["training.sft", *arguments], out / SAID)
         if code == DIVERGED:
             why = (out / SAID).read_text(encoding="utf-8").strip().splitlines()[-1]
-            _write(out / STOPPED, {"line": arguments, "why": why.partition("training.sft: ")[2]})
+            stopped = {"settings": _settings(arguments), "why": why.partition("training.sft: ")[2]}
+            _write(out / STOPPED, stopped)
         elif code != 0:
             raise CompareError(f"training {run.name} ended with {code}: {last_words(out / SAID)}")
         found = outcome(run, out, arguments)
@@ -123,22 +124,30 @@ def outcome(run: Run, out: Path, arguments: Sequence[str]) -> Outcome | None:
     Raises:
         CompareError: it is another run.
     """
-    if (out / RESULT).exists():
-        result = json.loads((out / RESULT).read_text(encoding="utf-8"))
-        wanted = {k: v for k, v in asdict(settings_of(arguments)).items() if k not in IGNORED}
-        for name, value in wanted.items():
-            if (has := result["settings"].get(name)) != value:
-                raise CompareError(
-                    f"{out} holds a run with {name} {has} instead of {value}: choose another "
-                    "--out, or delete it"
-                )
-        return _finished(run, out, result)
-    if (out / STOPPED).exists():
-        stopped = json.loads((out / STOPPED).read_text(encoding="utf-8"))
-        if stopped["line"] != list(arguments):
-            raise CompareError(f"{out} holds a run of another line: delete it")
-        return _outcome(run, out, stopped["why"], {})
+    for name in (RESULT, STOPPED):
+        if (out / name).exists():
+            found = json.loads((out / name).read_text(encoding="utf-8"))
+            _require_same(out, found["settings"], _settings(arguments))
+            return _finished(run, out, found) if name == RESULT else _stopped(run, out, found)
     return None
+
+
+def _settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """Those that decide the adapter."""
+    return {k: v for k, v in asdict(settings_of(arguments)).items() if k not in IGNORED}
+
+
+def _require_same(out: Path, has: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        if has.get(name) != value:
+            raise CompareError(
+                f"{out} holds a run with {name} {has.get(name)} instead of {value}: choose another "
+                "--out, or delete it"
+            )
+
+
+def _stopped(run: Run, out: Path, stopped: dict[str, Any]) -> Outcome:
+    return _outcome(run, out, stopped["why"], {})
 
 
 def _finished(run: Run, out: Path, result: dict[str, Any]) -> Outcome:
