@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
@@ -115,11 +115,15 @@ def over_items(pairs: Sequence[Pair]) -> OverItems:
     wins, losses = sum(n > 0 for n in net.values()), sum(n < 0 for n in net.values())
     value = fmean(pair.right - pair.left for pair in pairs)
     low, high = _interval(pairs)
-    seeds = Counter(pair.seed for pair in pairs)
     return OverItems(
-        len(net), len(seeds), len(pairs), wins, losses, mcnemar(wins, losses),
-        Estimate(value, low, high),
-    )  # fmt: skip
+        items=len(net),
+        seeds=len({pair.seed for pair in pairs}),
+        pairs=len(pairs),
+        wins=wins,
+        losses=losses,
+        p=mcnemar(wins, losses),
+        estimate=Estimate(value, low, high),
+    )
 
 
 def _interval(pairs: Sequence[Pair]) -> tuple[float, float]:
