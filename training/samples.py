@@ -16,7 +16,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -230,6 +230,11 @@ def header_of(
         rows=len(samples),
         sha256=_sha256(samples),
     )
+
+
+def part_of(header: Header, rows: Sequence[Sample]) -> Header:
+    """The header of some of the samples that `header` is of."""
+    return replace(header, rows=len(rows), sha256=_sha256(rows))
 
 
 def table(samples: Sequence[Sample], tally: Tally) -> str:

@@ -11,7 +11,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import torch
 
@@ -22,11 +22,15 @@ from training.samples import Sample, SamplesError
 from training.trainer import (
     ADAPTER,
     LEARNING_RATES,
+    Diverged,
     Optimizer,
     Settings,
     SftError,
     Trainer,
 )
+
+DIVERGED: Final = 3
+"""Exit code of a run that diverged, which is a result; 2 is one that could not begin or go on."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,6 +129,12 @@ def _add_machine(group: argparse._ArgumentGroup, own: Settings) -> None:
     )
     add("--threads", type=int, default=1, help="of the CPU; two are slower on busy machines")
     add("--save-every", type=int, default=own.save_every, help="steps between checkpoints")
+    add(
+        "--validate-every",
+        type=int,
+        default=own.validate_every,
+        help="steps between validations; 0: one after each epoch",
+    )
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -141,6 +151,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     for name in ("lr", "rank", "alpha", "epochs", "accumulation", "clip", "save_every"):
         if not 0 < values[name] < math.inf:
             raise SftError(f"--{name.replace('_', '-')} must be above 0, not {values[name]}")
+    if values["validate_every"] < 0:
+        raise SftError(f"--validate-every must be 0 or above, not {values['validate_every']}")
     if not 0 <= values["weight_decay"] < math.inf:
         raise SftError(f"--weight-decay must be 0 or above, not {values['weight_decay']}")
     if args.threads < 1:
@@ -149,6 +161,15 @@ def _settings(args: argparse.Namespace) -> Settings:
         if not 0 <= values[name] < 1:
             raise SftError(f"--{name} must be from 0 to below 1, not {values[name]}")
     return Settings(**values)
+
+
+def settings_of(argv: Sequence[str]) -> Settings:
+    """The settings of a command line of this module.
+
+    Raises:
+        SftError: a number makes no sense.
+    """
+    return _settings(_parser().parse_args(argv))
 
 
 def _needed(settings: Settings, rows: Sequence[Sample]) -> memory.Memory:
@@ -182,6 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         at, steps = trainer.progress.step, trainer.steps
         print(f"{len(trainer.train)} samples, {len(trainer.held)} held out, {steps} steps, at {at}")
         result = trainer.run()
+    except Diverged as error:
+        parser.exit(DIVERGED, f"{parser.prog}: {error}\n")
     except (SftError, SamplesError, FileNotFoundError, MemoryError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     print(_told(result, args.out))

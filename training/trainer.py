@@ -41,12 +41,16 @@ if TYPE_CHECKING:
 Optimizer = Literal["adamw", "muon"]
 LEARNING_RATES: Final[dict[Optimizer, float]] = {"adamw": 2e-4, "muon": 5e-3}
 CHECKPOINT, LOG, RESULT, ADAPTER = "checkpoint.pt", "log.jsonl", "result.json", "adapter"
-IGNORED: Final = ("save_every",)
-"""Settings that may differ when a run goes on: they cannot change its result."""
+IGNORED: Final = ("save_every", "validate_every")
+"""Settings that may differ when a run goes on: they cannot change its adapter."""
 
 
 class SftError(Exception):
     """A run that cannot begin or go on."""
+
+
+class Diverged(SftError):
+    """A loss or a gradient that is no finite number: a result, not a fault of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Settings:
         validation: share of the documents that is not trained on.
         device: ``cpu`` or a card.
         save_every: steps between checkpoints.
+        validate_every: steps between validations; 0 is one after each epoch.
     """
 
     model: str
@@ -91,6 +96,7 @@ class Settings:
     validation: float = 0.1
     device: str = "cpu"
     save_every: int = 20
+    validate_every: int = 0
 
     @property
     def adapter(self) -> Adapter:
@@ -163,6 +169,7 @@ class Trainer:
         if self.progress.step == 0:
             self._evaluate()
         per_epoch = math.ceil(len(self.train) / self.settings.accumulation)
+        validate_every = self.settings.validate_every or per_epoch
         with _bar() as bar:
             task = bar.add_task("training", total=self.steps, completed=self.progress.step)
             while self.progress.step < self.steps:
@@ -170,7 +177,7 @@ class Trainer:
                 self.progress.seconds = before + time.monotonic() - started
                 self._log({**row, "seconds": round(self.progress.seconds, 2)})
                 last = self.progress.step == self.steps
-                if last or self.progress.step % per_epoch == 0:
+                if last or self.progress.step % validate_every == 0:
                     self._evaluate()
                 if last or self.progress.step % self.settings.save_every == 0:
                     self.save()
@@ -186,14 +193,14 @@ class Trainer:
         mean of means would weigh short answers more.
 
         Raises:
-            SftError: the loss or the gradient is no finite number.
+            Diverged: the loss or the gradient is no finite number.
         """
         at, window = self.progress, self._window(self.progress.step)
         learned = sum(sample.supervised for sample in window)
         loss = self._backward(window, learned)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip).item()
         if not math.isfinite(loss + norm):
-            raise SftError(
+            raise Diverged(
                 f"diverged at step {at.step + 1}: loss {loss}, norm of the gradient {norm}; "
                 f"the learning rate {self.settings.lr} is too high"
             )

@@ -249,6 +249,19 @@ def test_a_divergence_is_told_with_its_step(folder: Path, tmp_path: Path) -> Non
         trainer.run()
 
 
+def test_validating_more_often_changes_no_weight(folder: Path, tmp_path: Path) -> None:
+    ends = [
+        Trainer(
+            tmp_path / str(every),
+            settings(folder, validate_every=every, dropout=0.2),
+            tiny_samples(),
+        ).run()
+        for every in (0, 2)
+    ]
+    assert ends[0]["final_adapter"] == ends[1]["final_adapter"]
+    assert [[e["step"] for e in end["evaluations"]] for end in ends] == [[0, 6], [0, 2, 4, 6]]
+
+
 def test_the_learning_rate_rises_and_falls_to_nothing(folder: Path, tmp_path: Path) -> None:
     Trainer(tmp_path / "run", settings(folder, epochs=2, warmup=0.25), tiny_samples()).run()
     rates = [row["lr"] for row in rows_of(tmp_path / "run") if "lr" in row]
@@ -277,6 +290,7 @@ def test_no_document_is_on_both_sides(count: int, share: float) -> None:
         (("--samples", "absent.gz"), "there is no file absent.gz: python -m training.samples"),
         (("--lr", "0"), "--lr must be above 0, not 0.0"),
         (("--lr", "inf"), "--lr must be above 0, not inf"),
+        (("--validate-every", "-1"), "--validate-every must be 0 or above, not -1"),
         (("--weight-decay", "-1"), "--weight-decay must be 0 or above, not -1.0"),
         (("--threads", "0"), "--threads must be 1 or above, not 0"),
         (("--rank", "-1"), "--rank must be above 0, not -1"),
