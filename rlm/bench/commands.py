@@ -1,4 +1,4 @@
-"""The commands of `rlm` that read run folders: report, table, compare, verify, trace, power."""
+"""The commands of `rlm` that read run folders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from rlm.bench.options import typed
 from rlm.errors import RLMError, UsageError
 
 _COMPARE: Final = """\
@@ -102,6 +103,36 @@ exit status: 0 written; 1 a run cannot be read or has no cells; 2 a value cannot
 pytest benchmarks --rlm-report report.html does the same at the end of a run.
 """
 
+_PLOT: Final = """\
+Draw runs as figures for a paper, with matplotlib: one file for each kind and task. Right answers
+are counted among the answers that were given; what could not be read, or was not measured, is
+hatched and never drawn as wrong. Each file that was written is printed."""
+
+_PLOT_MORE: Final = """\
+kinds:
+  accuracy    share of right answers by length, 95 % intervals, a line where the window ends
+  heatmap     the same by depth and length, and the paired difference
+  latency     seconds of a cell by length, median and 95th percentile
+  sub-calls   calls from inside code cells, by length
+  iterations  turns of the loop, by length
+  training    validation loss by tokens and by seconds, of folders of python -m training.sft
+
+Of several runs the same kind stands in one figure, the runs being told apart by their lines; heat
+maps have a file for each. Equal runs give equal bytes, with the same matplotlib.
+
+examples:
+  rlm plot monday
+      all kinds that the run has data for, as plots/KIND-TASK.png
+  rlm plot monday --format pdf,svg --width column -o paper/figures
+      vectors, for a column of a page with two
+  rlm plot monday tuesday --kind accuracy,latency
+      two runs in one figure
+  rlm plot adamw muon --kind training
+      two folders of python -m training.sft --out
+
+exit status: 0; 1 a run cannot be read, or matplotlib is missing; 2 a value cannot be used.
+"""
+
 _TABLE: Final = """\
 Print the cells of runs as a table, one row a cell. What the columns mean: rlm table --columns."""
 
@@ -122,6 +153,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to the parser of `rlm`."""
     _add_report(commands)
     _add_table(commands)
+    _add_plot(commands)
     compare = _command(commands, "compare", _compare, "compare two runs cell by cell")
     compare.description, compare.epilog = _COMPARE, _COMPARE_MORE
     compare.add_argument("before", metavar="BEFORE", help="a name under runs/, or a folder")
@@ -191,6 +223,45 @@ def _add_table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     table.add_argument("--columns", action="store_true", help="tell what the columns mean")
 
 
+def _add_plot(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    plot = _command(commands, "plot", _plot, "draw runs as figures for a paper")
+    plot.description, plot.epilog = _PLOT, _PLOT_MORE
+    plot.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a name under runs/, or a folder; also of a training",
+    )
+    plot.add_argument(
+        "--kind",
+        type=typed("parse_kinds", "plots.kinds"),
+        default=(),
+        metavar="KIND,…",
+        help="what to draw, see below (default: all that there is data for)",
+    )
+    plot.add_argument(
+        "--format",
+        type=typed("parse_formats", "plots.kinds"),
+        default=("png",),
+        metavar="FORMAT,…",
+        help="png (300 dots an inch), svg or pdf (fonts embedded) (default: png)",
+    )
+    plot.add_argument(
+        "--width",
+        choices=("column", "full"),
+        default="full",
+        help="3.3 inches, or 6.9 (default: full)",
+    )
+    plot.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("plots"),
+        metavar="FOLDER",
+        help="made if it is not there (default: plots)",
+    )
+
+
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
@@ -211,6 +282,21 @@ def _report(args: argparse.Namespace) -> int:
     with _statistics("report"), _progress("reading") as progress:
         size = page.write(runs, args.output, progress=progress)
     print(f"{args.output}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def _plot(args: argparse.Namespace) -> int:
+    from rlm.bench.plots.kinds import WIDTHS
+
+    with _statistics("plot"):
+        from rlm.bench.plots import draw
+
+        places = [run if draw.is_training(run) else _existing(run) for run in args.runs]
+        width = WIDTHS[args.width]
+        for path in draw.write(
+            places, args.output, kinds=args.kind, formats=args.format, width=width
+        ):
+            print(path, flush=True)
     return 0
 
 

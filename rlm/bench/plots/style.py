@@ -1,0 +1,153 @@
+"""How all figures look, in one place, and how they become files.
+
+Colours are those of the HTML report on white; an architecture has its own everywhere
+(`rlm.bench.report.figures.colours`), and a marker of its own, for who does not see colours. Runs of
+one figure are told apart by their lines. Nothing here touches pyplot, a display, or settings that
+outlast `applied`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation, Transform
+
+from rlm.bench.grid import label
+from rlm.bench.report import figures
+from rlm.errors import UsageError
+
+COLOURS: Final = ("#d55e00", "#0072b2", "#007a5a", "#a64f86", "#8a7000", "#3b7fa3", "#555555")
+"""By the number that `figures.colours` gives: c0 to c6 of the report's style sheet."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+LINES: Final[Sequence[Any]] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+"""Of the first, second, … run of a figure."""
+DIM: Final = "#62676d"
+HATCHED: Final[Mapping[str, Any]] = {
+    "facecolor": "#eef0f2",
+    "edgecolor": "#9aa1a9",
+    "hatch": "//////",
+    "linewidth": 0.0,
+}
+"""What was not answered."""
+APART: Final = 1.6
+"""Points between the marks of neighbouring series at the same length."""
+
+_RC: Final[Mapping[Any, Any]] = {
+    "axes.edgecolor": DIM,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.size": 8,
+    "grid.color": "#dcdfe3",
+    "grid.linewidth": 0.5,
+    "hatch.linewidth": 0.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.6,
+    "pdf.fonttype": 42,  # letters stay letters, as publishers ask
+    "savefig.dpi": 300,
+    "svg.hashsalt": "rlm-bench",
+    "text.parse_math": False,  # a run may be called $x$
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+_METADATA: Final[Mapping[str, Mapping[str, None]]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+"""Without a time, so that equal runs give equal bytes."""
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw and save inside; afterwards matplotlib's settings are as they were."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, on a canvas without a display."""
+    made = Figure(figsize=(width, height))
+    FigureCanvasAgg(made)
+    return made
+
+
+def colour_map() -> ListedColormap:
+    """Orange to blue, with the report's steps."""
+    return ListedColormap([fill for fill, _ in figures.palette()])
+
+
+def shifted(axes: Axes, points: float) -> Transform:
+    """Data coordinates, drawn so many points to the right; the data stay what they are."""
+    figure = axes.figure
+    return axes.transData + ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+
+
+def by_length(axes: Axes, lengths: Sequence[int], unit: str) -> None:
+    """Lengths below: a step for each doubling, named as in ids of cells."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(lengths[0] / 2**0.5, lengths[-1] * 2**0.5)
+    every = -(-len(lengths) // 8)
+    axes.xaxis.set_major_locator(FixedLocator(lengths[::every]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(lengths[::every], [label(n) for n in lengths[::every]])
+    axes.set_xlabel(f"document length ({unit})")
+
+
+def legend(figure: Figure, entries: Sequence[tuple[Artist, str]], columns: int) -> None:
+    """A key above the axes; a name that begins with ``_`` would be left out, so it gets a blank."""
+    names = [f" {name}" if name.startswith("_") else name for _, name in entries]
+    handles = [handle for handle, _ in entries]
+    figure.legend(handles, names, loc="outside upper left", ncols=min(columns, len(entries)))
+
+
+def no_answer() -> tuple[Artist, str]:
+    """The entry of a key that says what hatching means."""
+    return Patch(**HATCHED), "no answer"
+
+
+def band(name: str) -> tuple[Artist, str]:
+    """The entry of a key that says what bands and bars mean."""
+    return Patch(facecolor=DIM, alpha=0.2, linewidth=0), name
+
+
+def save(figure: Figure, path: Path, form: str) -> None:
+    """Write a figure, whole or not at all; to be called inside `applied`.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    data = BytesIO()
+    figure.savefig(data, format=form, metadata=dict(_METADATA[form]))
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data.getvalue())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with -o"
+        ) from error
