@@ -7,11 +7,11 @@ wrong answer, nor a refusal as a quick one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import nan
 from statistics import fmean, median, quantiles
-from typing import Any
+from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,14 +34,12 @@ class Series:
     """Cells of one architecture of one run, all of one task.
 
     Attributes:
-        name: what the key calls it.
         architecture: its name.
         colour: number of its colour and marker.
         run: number of the run in the figure, from 0, which is that of its line.
         cells: its records.
     """
 
-    name: str
     architecture: str
     colour: int
     run: int
@@ -54,7 +52,7 @@ class Series:
         return {
             "color": style.COLOURS[number],
             "marker": style.MARKERS[number],
-            "linestyle": style.LINES[self.run % len(style.LINES)],
+            "linestyle": style.line(self.run),
         }
 
     def at(self, length: int) -> list[Record]:
@@ -71,6 +69,7 @@ class Panel:
         unit: of the lengths.
         lengths: all that occur, ascending.
         series: of all runs.
+        runs: their names.
         width: of the figure, in inches.
     """
 
@@ -78,14 +77,23 @@ class Panel:
     unit: Unit
     lengths: tuple[int, ...]
     series: tuple[Series, ...]
+    runs: tuple[str, ...]
     width: float
 
     @property
-    def columns(self) -> int:
-        """Of the key."""
-        widest = max(len(s.name) for s in self.series)
-        return max(1, int(self.width * 14) // (widest + 7))
+    def key(self) -> list[tuple[Any, str]]:
+        """Architectures by colour and marker and, if there are several, runs by line."""
+        colours = {s.architecture: s for s in self.series}
+        found = [(Line2D([], [], **{**s.look, "linestyle": "-"}), n) for n, s in colours.items()]
+        if len(self.runs) > 1:
+            lines = (style.line(number) for number in range(len(self.runs)))
+            runs = [Line2D([], [], color=style.DIM, linestyle=line) for line in lines]
+            found += zip(runs, self.runs, strict=True)
+        return found
 
+
+FEW: Final = 4
+"""Series whose bands can still be told apart."""
 
 Curve = list[float]
 """A value for each length; nan where there is none."""
@@ -98,7 +106,8 @@ def accuracy(panel: Panel) -> Figure | None:
     of cells without an answer (truncated, timeout, error, crashed).
     """
     unanswered = any(r.verdict not in VALID for s in panel.series for r in s.cells)
-    figure = style.figure(panel.width, 2.5 if unanswered else 2.1)
+    key = [*panel.key, style.band("95 % interval"), *[style.no_answer()] * unanswered]
+    figure = style.figure(panel.width, 2.3 + 0.4 * unanswered, key)
     if unanswered:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
         _strip(below, panel)
@@ -106,7 +115,7 @@ def accuracy(panel: Panel) -> Figure | None:
         above = below = figure.subplots()
     above.set_title(panel.title)
     for series, right in _spread(panel):
-        _accuracy(above, series, panel.lengths, right)
+        _accuracy(above, panel, series, right)
     above.set_ylim(-0.04, 1.04)
     _percent(above, (0, 0.25, 0.5, 0.75, 1))
     above.set_ylabel("right answers (%)")
@@ -114,14 +123,13 @@ def accuracy(panel: Panel) -> Figure | None:
     figure.align_ylabels()
     style.by_length(below, panel.lengths, panel.unit)
     _windows(above, panel)
-    key = [*_key(panel), style.band("95 % interval"), *[style.no_answer()] * unanswered]
-    style.legend(figure, key, panel.columns)
     return figure
 
 
 def latency(panel: Panel) -> Figure | None:
     """Seconds of a cell: median, and 95th percentile (open marks)."""
-    figure, axes = _single(panel)
+    mark = Line2D([], [], color=style.DIM, marker="o", markerfacecolor="white", linewidth=0.7)
+    figure, axes = _single(panel, [*panel.key, (mark, "95th percentile")])
     seen: Curve = []
     for series, right in _spread(panel):
         found = [[r.time.wall for r in _measured(series.at(n))] for n in panel.lengths]
@@ -137,65 +145,59 @@ def latency(panel: Panel) -> Figure | None:
     axes.set_ylim(min(seen) / 1.4, max(seen) * 1.4)
     _few_ticks(axes)
     axes.set_ylabel("seconds a cell")
-    mark = Line2D([], [], color=style.DIM, marker="o", markerfacecolor="white", linewidth=0.7)
-    style.legend(figure, [*_key(panel), (mark, "95th percentile")], panel.columns)
     return figure
 
 
 def sub_calls(panel: Panel) -> Figure | None:
     """Calls from inside code cells: mean, and where nine of ten cells lie."""
-    return _counts(panel, lambda r: r.usage.sub_calls, "sub-calls a cell")
+    return _counts(panel, lambda r: r.usage.sub_calls, 0, "sub-calls a cell")
 
 
 def iterations(panel: Panel) -> Figure | None:
     """Turns of all loops of a cell: mean, and where nine of ten cells lie."""
-    return _counts(panel, lambda r: r.iterations, "turns a cell")
+    return _counts(panel, lambda r: r.iterations, 1, "turns a cell")
 
 
-def _counts(panel: Panel, count: Callable[[Record], int], what: str) -> Figure | None:
-    """Only of architectures that loop: the others' would be a line at 0 or 1."""
-    loops = [s for s in panel.series if s.architecture == RIGHT or any(map(_looped, s.cells))]
-    if not any(_measured(s.cells) for s in loops):
+def _counts(panel: Panel, count: Callable[[Record], int], none: int, what: str) -> Figure | None:
+    """Of architectures that loop: the others' would be a line at `none`."""
+    loops = tuple(
+        s
+        for s in panel.series
+        if s.architecture == RIGHT or any(count(r) > none for r in _measured(s.cells))
+    )
+    counts = [count(r) for s in loops for r in _measured(s.cells)]
+    if not counts:
         return None
-    few = Panel(panel.title, panel.unit, panel.lengths, tuple(loops), panel.width)
-    figure, axes = _single(few)
+    few = replace(panel, series=loops)
+    figure, axes = _single(few, [*few.key, style.band("9 of 10 cells")])
     for series, right in _spread(few):
         found = [[float(count(r)) for r in _measured(series.at(n))] for n in panel.lengths]
-        to = style.shifted(axes, right)
         low, high = _each(found, _p5), _each(found, summary.p95)
-        mean = _each(found, fmean)
-        colour = style.COLOURS[series.colour]
-        axes.fill_between(panel.lengths, low, high, color=colour, alpha=0.13, lw=0, transform=to)
-        _bars(axes, panel.lengths, mean, low, high, colour, to)
-        axes.plot(panel.lengths, mean, transform=to, **series.look)
-    top = max(y for s in loops for r in _measured(s.cells) for y in [count(r)])
-    axes.set_ylim(0, max(1.0, top) * 1.08)
+        _line(axes, few, series, _each(found, fmean), low, high, right)
+    top = max(1, *counts)
+    axes.set_ylim(-0.03 * top, 1.08 * top)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel(what)
-    style.legend(figure, [*_key(few), style.band("9 of 10 cells")], few.columns)
     return figure
 
 
-def _accuracy(axes: Axes, series: Series, lengths: Sequence[int], right: float) -> None:
-    scored = [[r for r in series.at(n) if r.verdict in VALID] for n in lengths]
+def _accuracy(axes: Axes, panel: Panel, series: Series, right: float) -> None:
+    scored = [[r for r in series.at(n) if r.verdict in VALID] for n in panel.lengths]
     hits = [sum(r.verdict == "correct" for r in cells) for cells in scored]
     share = [k / len(cells) if cells else nan for k, cells in zip(hits, scored, strict=True)]
     ends = [
         wilson(k, len(cells)) if cells else (nan, nan)
         for k, cells in zip(hits, scored, strict=True)
     ]
-    low, high = [a for a, _ in ends], [b for _, b in ends]
-    to, colour = style.shifted(axes, right), style.COLOURS[series.colour]
-    axes.fill_between(lengths, low, high, color=colour, alpha=0.13, lw=0, transform=to)
-    _bars(axes, lengths, share, low, high, colour, to)
-    axes.plot(lengths, share, transform=to, **series.look)
+    _line(axes, panel, series, share, [a for a, _ in ends], [b for _, b in ends], right)
     part = [
         y if any(map(pairs.is_cut_answer, cells)) else nan
         for y, cells in zip(share, scored, strict=True)
     ]
     if any(y >= 0 for y in part):
         hollow = {"markerfacecolor": "white", "linestyle": "none"}
-        axes.plot(lengths, part, transform=to, zorder=3, **series.look | hollow)
+        to = style.shifted(axes, right)
+        axes.plot(panel.lengths, part, transform=to, zorder=3, **series.look | hollow)
 
 
 def _strip(axes: Axes, panel: Panel) -> None:
@@ -250,10 +252,6 @@ def _measured(cells: Sequence[Record]) -> list[Record]:
     return [r for r in summary.timed(cells) if r.verdict != "truncated"]
 
 
-def _looped(record: Record) -> bool:
-    return record.usage.sub_calls > 0 or record.iterations > 1
-
-
 def _each(found: Sequence[Sequence[float]], figure: Callable[[Sequence[float]], float]) -> Curve:
     return [figure(values) if values else nan for values in found]
 
@@ -262,22 +260,26 @@ def _p5(values: Sequence[float]) -> float:
     return quantiles(values, n=20, method="inclusive")[0] if values[1:] else values[0]
 
 
-def _bars(
+def _line(
     axes: Axes,
-    lengths: Sequence[int],
+    panel: Panel,
+    series: Series,
     middle: Curve,
     low: Curve,
     high: Curve,
-    colour: str,
-    to: Any,
+    right: float,
 ) -> None:
-    """Intervals as bars, too: of a band a length that stands alone shows nothing."""
-    below = [m - a for m, a in zip(middle, low, strict=True)]
-    above = [b - m for m, b in zip(middle, high, strict=True)]
-    reach = [[max(0.0, x) for x in below], [max(0.0, x) for x in above]]
-    axes.errorbar(
-        lengths, middle, reach, fmt="none", ecolor=colour, elinewidth=0.7, alpha=0.7, transform=to
-    )
+    """A line with its intervals as bars, and as a band where few would lie over each other."""
+    to, colour = style.shifted(axes, right), style.COLOURS[series.colour]
+    if len(panel.series) <= FEW:
+        axes.fill_between(panel.lengths, low, high, color=colour, alpha=0.13, lw=0, transform=to)
+    reach = [
+        [max(0.0, m - a) for m, a in zip(middle, low, strict=True)],
+        [max(0.0, b - m) for m, b in zip(middle, high, strict=True)],
+    ]
+    thin: dict[str, Any] = {"ecolor": colour, "elinewidth": 0.7, "alpha": 0.7, "transform": to}
+    axes.errorbar(panel.lengths, middle, reach, fmt="none", **thin)
+    axes.plot(panel.lengths, middle, transform=to, **series.look)
 
 
 def _spread(panel: Panel) -> Iterator[tuple[Series, float]]:
@@ -287,17 +289,13 @@ def _spread(panel: Panel) -> Iterator[tuple[Series, float]]:
         yield series, (number - middle) * style.APART
 
 
-def _single(panel: Panel) -> tuple[Figure, Axes]:
-    figure = style.figure(panel.width, 2.1)
+def _single(panel: Panel, key: Sequence[tuple[Any, str]]) -> tuple[Figure, Axes]:
+    figure = style.figure(panel.width, 2.1, key)
     axes = figure.subplots()
     axes.set_title(panel.title)
     axes.grid(axis="y")
     style.by_length(axes, panel.lengths, panel.unit)
     return figure, axes
-
-
-def _key(panel: Panel) -> list[tuple[Any, str]]:
-    return [(Line2D([], [], **s.look), s.name) for s in panel.series]
 
 
 def _percent(axes: Axes, shares: Sequence[float]) -> None:
@@ -307,7 +305,7 @@ def _percent(axes: Axes, shares: Sequence[float]) -> None:
 def _few_ticks(axes: Axes) -> None:
     """Plain numbers, and enough of them where all lies within one power of ten."""
     low, high = axes.get_ylim()
-    near = high / low < 30
+    near = high / low < 100
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if near else (1,)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))

@@ -112,16 +112,11 @@ def panels(runs: Sequence[Run], width: float) -> Iterator[Panel]:
     for (task, unit), groups in tasks.items():
         lengths = sorted({r.length for cells in groups.values() for r in cells})
         series = [
-            Series(
-                name if len(runs) == 1 else f"{name}, {runs[number].name}",
-                name,
-                colours[name],
-                number,
-                tuple(groups[number, name]),
-            )
+            Series(name, colours[name], number, tuple(groups[number, name]))
             for number, name in sorted(groups, key=lambda group: (colours[group[1]], group[0]))
         ]
-        yield Panel(task, unit, tuple(lengths), tuple(series), width)
+        names = tuple(run.name for run in runs)
+        yield Panel(task, unit, tuple(lengths), tuple(series), names, width)
 
 
 def _figures(

@@ -10,6 +10,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from rlm.bench.plots import style
 from rlm.errors import RecordError
@@ -68,25 +69,32 @@ def read(name: str, folder: Path) -> Learning:
 
 def curves(trainings: Sequence[Learning], width: float) -> Figure:
     """Validation loss of some trainings: by tokens, and by seconds."""
-    stacked = width < 5
-    figure = style.figure(width, 3.4 if stacked else 2.1)
-    left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2, sharey=True)
-    entries = []
-    for number, one in enumerate(trainings):
-        look = {
+    looks = [
+        {
             "color": style.COLOURS[number % len(style.COLOURS)],
             "marker": style.MARKERS[number % len(style.MARKERS)],
-            "linestyle": style.LINES[number % len(style.LINES)],
+            "linestyle": style.line(number),
         }
+        for number in range(len(trainings))
+    ]
+    key = [(Line2D([], [], **look), one.name) for look, one in zip(looks, trainings, strict=True)]
+    stacked = width < 5
+    figure = style.figure(width, 3.4 if stacked else 2.1, key)
+    left, right = figure.subplots(2, 1) if stacked else figure.subplots(1, 2, sharey=True)
+    for look, one in zip(looks, trainings, strict=True):
         left.plot(one.tokens, one.losses, **look)
         right.plot(one.seconds, one.losses, **look)
-        entries.append((Line2D([], [], **look), one.name))
     for axes, what in ((left, "tokens trained on"), (right, "seconds of training")):
         axes.set_xlabel(what)
-        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.grid(axis="y")
-    left.set_ylabel("validation loss (nats)")
-    if stacked:
-        right.set_ylabel("validation loss (nats)")
-    style.legend(figure, entries, 2 if stacked else 4)
+    for axes in (left, right)[: 1 + stacked]:
+        axes.set_ylabel("validation loss (nats)")
     return figure
+
+
+def _short(value: float, _: object) -> str:
+    for letter, size in (("M", 1_000_000), ("k", 1_000)):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"

@@ -68,16 +68,16 @@ def heat_maps(title: str, cells: Sequence[Record], width: float) -> Figure:
     depths = sorted({r.depth for r in cells}, key=lambda depth: -1 if depth is None else depth)
     across = min(len(panels), 3 if width > 5 else 1)
     down = -(-len(panels) // across)
-    figure = style.figure(width, down * (len(depths) * ROW + 0.55) + 0.45)
+    handle, name = style.no_answer()
+    hatched = any(s.hatched for _, squares in panels for s in squares.values())
+    key = [(handle, f"{name} (share of the square)")] * hatched
+    figure = style.figure(width, down * (len(depths) * ROW + 0.5) + 0.25, key)
     grid = figure.subplots(down, across, squeeze=False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=8)
     for axes, (name, squares) in zip(grid.flat, panels, strict=False):
         _draw(axes, name, squares, lengths, depths, width / across)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
-    if any(s.hatched for _, squares in panels for s in squares.values()):
-        handle, name = style.no_answer()
-        figure.legend([handle], [f"{name} (share of the square)"], loc="outside lower left")
     return figure
 
 
@@ -157,13 +157,15 @@ def _mark(axes: Axes, square: Square, x: int, y: int, size: float) -> None:
         axes.add_patch(Rectangle((x, low), 1, square.hatched, **style.HATCHED))
     if square.text:
         fill, ink = figures.palette()[round(figures.SHADES * square.value)]
+        free = 1 - square.hatched
+        fits = free >= 0.4
         axes.text(
             x + 0.5,
-            y + 0.5,
+            y + free / 2 if fits else y + 0.5,
             square.text,
             ha="center",
             va="center_baseline",
-            fontsize=size,
+            fontsize=min(size, 72 * ROW * free) if fits else size,
             color=ink,
-            path_effects=[withStroke(linewidth=1.6, foreground=fill)] if square.hatched else [],
+            path_effects=[] if fits else [withStroke(linewidth=1.6, foreground=fill)],
         )

@@ -87,11 +87,31 @@ def applied() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, on a canvas without a display."""
-    made = Figure(figsize=(width, height))
-    FigureCanvasAgg(made)
-    return made
+def figure(width: float, height: float, key: Sequence[tuple[Any, str]] = ()) -> Figure:
+    """An empty figure on a canvas without a display.
+
+    Args:
+        width: in inches.
+        height: in inches, of all but the key.
+        key: handles and names, which stand above.
+    """
+    columns = max(1, int(width * 15) // (max((len(name) for _, name in key), default=0) + 8))
+    figure = Figure(figsize=(width, height + 0.15 * -(-len(key) // columns)))
+    FigureCanvasAgg(figure)
+    if key:  # a name that begins with _ would be left out
+        names = [f" {name}" if name.startswith("_") else name for _, name in key]
+        where: dict[str, Any] = {
+            "loc": "outside upper left",
+            "ncols": columns,
+            "columnspacing": 1.4,
+        }
+        figure.legend([handle for handle, _ in key], names, **where)
+    return figure
+
+
+def line(number: int) -> Any:
+    """Of the run with this number in its figure."""
+    return LINES[number % len(LINES)]
 
 
 def colour_map() -> ListedColormap:
@@ -114,13 +134,6 @@ def by_length(axes: Axes, lengths: Sequence[int], unit: str) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(lengths[::every], [label(n) for n in lengths[::every]])
     axes.set_xlabel(f"document length ({unit})")
-
-
-def legend(figure: Figure, entries: Sequence[tuple[Artist, str]], columns: int) -> None:
-    """A key above the axes; a name that begins with ``_`` would be left out, so it gets a blank."""
-    names = [f" {name}" if name.startswith("_") else name for _, name in entries]
-    handles = [handle for handle, _ in entries]
-    figure.legend(handles, names, loc="outside upper left", ncols=min(columns, len(entries)))
 
 
 def no_answer() -> tuple[Artist, str]:
