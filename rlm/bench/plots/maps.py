@@ -71,7 +71,7 @@ def heat_maps(title: str, cells: Sequence[Record], width: float) -> Figure:
     handle, name = style.no_answer()
     hatched = any(s.hatched for _, squares in panels for s in squares.values())
     key = [(handle, f"{name} (share of the square)")] * hatched
-    figure = style.figure(width, down * (len(depths) * ROW + 0.5) + 0.25, key)
+    figure = style.figure(width, down * (len(depths) * ROW + 0.5) + 0.25, key, where="lower left")
     grid = figure.subplots(down, across, squeeze=False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=8)
     for axes, (name, squares) in zip(grid.flat, panels, strict=False):

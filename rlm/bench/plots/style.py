@@ -9,7 +9,7 @@ outlast `applied`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -87,25 +87,24 @@ def applied() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float, key: Sequence[tuple[Any, str]] = ()) -> Figure:
+def figure(
+    width: float, height: float, key: Sequence[tuple[Any, str]] = (), *, where: str = "upper left"
+) -> Figure:
     """An empty figure on a canvas without a display.
 
     Args:
         width: in inches.
         height: in inches, of all but the key.
-        key: handles and names, which stand above.
+        key: handles and names.
+        where: they stand, outside of the axes.
     """
     columns = max(1, int(width * 15) // (max((len(name) for _, name in key), default=0) + 8))
     figure = Figure(figsize=(width, height + 0.15 * -(-len(key) // columns)))
     FigureCanvasAgg(figure)
     if key:  # a name that begins with _ would be left out
         names = [f" {name}" if name.startswith("_") else name for _, name in key]
-        where: dict[str, Any] = {
-            "loc": "outside upper left",
-            "ncols": columns,
-            "columnspacing": 1.4,
-        }
-        figure.legend([handle for handle, _ in key], names, **where)
+        place: dict[str, Any] = {"loc": f"outside {where}", "ncols": columns, "columnspacing": 1.4}
+        figure.legend([handle for handle, _ in key], names, **place)
     return figure
 
 
@@ -160,7 +159,8 @@ def save(figure: Figure, path: Path, form: str) -> None:
         temporary.write_bytes(data.getvalue())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}; choose another folder with -o"
         ) from error
