@@ -97,7 +97,15 @@ def write(
         RecordError: there is no such run, it cannot be read, or it has no cells.
         UsageError: the file cannot be written.
     """
-    text = render(runs, progress=progress)
+    return save(render(runs, progress=progress), out)
+
+
+def save(text: str, out: Path) -> int:
+    """Write a page, whole or not at all; returns its size in bytes.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
     temporary = out.with_name(f".{out.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -132,26 +140,34 @@ def render(runs: Sequence[str], *, progress: Callable[[int, int], None] | None =
         _of_run(number, name, cells, payload)
         for number, (name, cells) in enumerate(zip(names, loaded, strict=True))
     ]
+    return filled(
+        "page.html",
+        runs=shown,
+        compared=[
+            _compared(names[0], loaded[0], *other)
+            for other in zip(names[1:], loaded[1:], strict=True)
+        ],
+        plot=figures.PLOT,
+        wide=figures.WIDE,
+        high=figures.HIGH,
+        shades=figures.SHADES,
+        index=index,
+        chunks=chunks,
+    )
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template with its values, and with the script and style of the viewer."""
     script, style = _asset("page.js"), _style()
     return (
         _environment()
-        .get_template("page.html")
+        .get_template(template)
         .render(
-            runs=shown,
-            compared=[
-                _compared(names[0], loaded[0], *other)
-                for other in zip(names[1:], loaded[1:], strict=True)
-            ],
-            plot=figures.PLOT,
-            wide=figures.WIDE,
-            high=figures.HIGH,
-            shades=figures.SHADES,
+            **values,
             script=_trusted(script),
             style=_trusted(style),
             script_hash=_hash(script),
             style_hash=_hash(style),
-            index=index,
-            chunks=chunks,
             chunk=CHUNK,
         )
     )

@@ -11,6 +11,7 @@ import pytest
 
 import rlm.bench
 from rlm.bench import evidence, records
+from rlm.bench.made import dealt
 from rlm.bench.report import figures, page, payload
 from rlm.bench.report.figures import Query
 from rlm.bench.verify import read_trajectory
@@ -136,7 +137,7 @@ def called(*calls: int) -> Turn:
 )
 def test_calls_are_dealt_to_the_cells_that_made_them(calls, made, found):
     """In the last but one case two calls of the first cell were refused, and are not recorded."""
-    assert payload._dealt(called(*calls), made) == found
+    assert dealt(called(*calls), made) == found
 
 
 def test_loops_stand_in_loops_and_those_of_a_broken_turn_beside_the_turns():
@@ -144,11 +145,11 @@ def test_loops_stand_in_loops_and_those_of_a_broken_turn_beside_the_turns():
         child = ChildRun(turn, 1, 0, 9, "q", below, "a", "final")
         return Trajectory("v1", (), (called(1),), (child,))
 
-    story = payload._story(opened(opened(Trajectory("v1"))), [])
+    story = payload.story(opened(opened(Trajectory("v1"))), [])
     (loop,) = story["turns"][0]["cells"][0]["subs"]
     (deepest,) = loop["turns"][0]["cells"][0]["subs"]
     assert (deepest["kind"], deepest["turns"]) == ("loop", [])
-    (stray,) = payload._story(opened(Trajectory("v1"), turn=2), [])["others"]
+    (stray,) = payload.story(opened(Trajectory("v1"), turn=2), [])["others"]
     assert stray["kind"] == "loop"
 
 

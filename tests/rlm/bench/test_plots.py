@@ -326,7 +326,10 @@ def test_what_cannot_be_drawn_is_told(here, capsys, args, told):
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["--format", "jpg"], "unknown format 'jpg' (did you mean 'png'?); there are: png, svg, pdf"),
+        (
+            ["--format", "jpg"],
+            "unknown format 'jpg' (did you mean 'png'?); there are: png, svg, pdf",
+        ),
         (["--kind", "acuracy"], "unknown kind 'acuracy' (did you mean 'accuracy'?)"),
         (["--kind", "accuracy,"], "unknown kind ''"),
     ],
