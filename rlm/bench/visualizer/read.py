@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from rlm.blocks import last_answer
 from rlm.errors import RecordError
 from rlm.messages import Completion, Message, Times, Usage
 from rlm.sandbox.base import CellResult
@@ -115,7 +116,7 @@ class _Loop:
         cells = [self._cell(number, at, block) for at, block in enumerate(blocks, 1)]
         given = bool(cells) and cells[-1].result.final is not None
         if final is not None:
-            self.answer = final
+            self.answer = last_answer(final) if closing else final
             self.ended_by = "turns" if closing else "final" if given else "text"
         if not closing:
             rejected = NOT_TAKEN if given and final is None else ""

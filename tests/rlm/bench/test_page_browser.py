@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rlm.bench.report import page
+from rlm.bench.report import logs, page
 from tests.rlm.bench import deep_run, synthetic_run
+from tests.rlm.bench.test_visualizer import THEIRS, written
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = not (CHROMIUM and DRIVER and find_spec("selenium"))
@@ -267,3 +268,26 @@ def test_loops_below_stand_in_their_cell_and_a_cut_is_told(browser, tmp_path):
 def test_it_prints(browser):
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert printed["data"].startswith("JVBERi")  # %PDF
+
+
+def test_imported_logs_are_opened_and_look_like_no_result(chromium, tmp_path):
+    files = [written(tmp_path / f"log{i}.jsonl", THEIRS) for i in range(2)]
+    logs.write(files, tmp_path / "logs.html")
+    chromium.get((tmp_path / "logs.html").as_uri())
+    assert "nothing in them was scored" in chromium.find_element(By.ID, "report").text
+    all_of(chromium, "td a")[0].click()
+    wait(chromium, lambda: all_of(chromium, ".turn"))
+    assert title(chromium) == "log0"
+    told = chromium.find_element(By.ID, "view").text
+    assert "Which tree?" in told
+    assert "imported, not scored" in told
+    assert "gold" not in told
+    assert "0 + 0 tokens" not in told
+    assert "an elm (20 + 2 tokens, 1.00 s)" in told
+    assert [verdict.text for verdict in all_of(chromium, ".side .verdict")] == [""]
+    press(chromium, Keys.ARROW_RIGHT)
+    wait(chromium, lambda: title(chromium) == "log1")
+    press(chromium, Keys.ESCAPE)
+    wait(chromium, lambda: chromium.find_element(By.ID, "report").is_displayed())
+    severe = [row for row in chromium.get_log("browser") if row["level"] == "SEVERE"]
+    assert not severe
