@@ -149,12 +149,12 @@ def latency(panel: Panel) -> Figure | None:
 
 
 def sub_calls(panel: Panel) -> Figure | None:
-    """Calls from inside code cells: mean, and where nine of ten cells lie."""
+    """Calls from inside code cells: mean, 5th to 95th percentile."""
     return _counts(panel, lambda r: r.usage.sub_calls, 0, "sub-calls a cell")
 
 
 def iterations(panel: Panel) -> Figure | None:
-    """Turns of all loops of a cell: mean, and where nine of ten cells lie."""
+    """Turns of all loops of a cell: mean, 5th to 95th percentile."""
     return _counts(panel, lambda r: r.iterations, 1, "turns a cell")
 
 
@@ -169,7 +169,7 @@ def _counts(panel: Panel, count: Callable[[Record], int], none: int, what: str) 
     if not counts:
         return None
     few = replace(panel, series=loops)
-    figure, axes = _single(few, [*few.key, style.band("9 of 10 cells")])
+    figure, axes = _single(few, [*few.key, style.band("5th to 95th percentile")])
     for series, right in _spread(few):
         found = [[float(count(r)) for r in _measured(series.at(n))] for n in panel.lengths]
         low, high = _each(found, _p5), _each(found, summary.p95)
