@@ -368,7 +368,7 @@ def _plot(args: argparse.Namespace) -> int:
     with _statistics("plot"):
         from rlm.bench.plots import draw
 
-        places = [run if draw.is_training(run) else _existing(run) for run in args.runs]
+        places = [run if draw.training_at(run) else _existing(run) for run in args.runs]
         width = WIDTHS[args.width]
         for path in draw.write(
             places, args.output, kinds=args.kind, formats=args.format, width=width

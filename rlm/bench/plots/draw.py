@@ -62,11 +62,11 @@ def write(
         RecordError: a run or a log cannot be read, or a run has no cells.
         UsageError: there is no data for a kind that was asked for, or a file cannot be written.
     """
-    trained = [place for place in places if is_training(place)]
-    runs = read([place for place in places if place not in trained])
+    folders = {place: path for place in places if (path := training_at(place)) is not None}
+    runs = read([place for place in places if place not in folders])
     trainings = [
-        learning.read(name, records.folder(place))
-        for name, place in zip(records.names(trained), trained, strict=True)
+        learning.read(name, path)
+        for name, path in zip(records.names(list(folders)), folders.values(), strict=True)
     ]
     with style.applied():
         for kind in kinds or KINDS:
@@ -81,10 +81,12 @@ def write(
                 raise UsageError(f"there is no data for {kind} in {', '.join(places)}{_hint(kind)}")
 
 
-def is_training(place: str) -> bool:
-    """Whether it is the folder of a training rather than that of a run."""
-    path = records.folder(place)
-    return (path / learning.LOG).is_file() and not (path / records.RESULTS).is_file()
+def training_at(place: str) -> Path | None:
+    """The folder of a training of this name; ``None`` if there is none, or a run of that name."""
+    run = records.folder(place)
+    if (run / records.RESULTS).is_file():
+        return None
+    return next((path for path in (Path(place), run) if (path / learning.LOG).is_file()), None)
 
 
 def read(places: Sequence[str]) -> list[Run]:

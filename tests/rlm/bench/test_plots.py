@@ -271,7 +271,7 @@ def test_training_curves_are_those_of_the_log(here, drawing):
 def test_the_command_draws_all_that_there_is_data_for(here, capsys):
     Path("adamw").mkdir()
     Path("adamw", "log.jsonl").write_text(TRAINED)
-    assert main(["plot", "monday", "./adamw", "--format", "png,svg,pdf", "--width", "column"]) == 0
+    assert main(["plot", "monday", "adamw", "--format", "png,svg,pdf", "--width", "column"]) == 0
     told = capsys.readouterr().out.splitlines()
     stems = [f"{kind}-niah" for kind in KINDS if kind != "training"] + ["training"]
     assert told == [f"plots/{stem}.{form}" for stem in stems for form in FORMATS]
