@@ -1,4 +1,4 @@
-"""The commands of `rlm` that read run folders: report, table, compare, verify, trace, power."""
+"""The commands of `rlm` that read run folders."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from rlm.bench.options import typed
 from rlm.errors import RLMError, UsageError
 
 _COMPARE: Final = """\
@@ -97,9 +98,59 @@ examples:
   rlm report monday
       a run under runs/; writes report.html
   rlm report monday tuesday other/folder -o week.html
+  rlm report rlm_2026-01-13_13-25-38_1a2b3c4d.jsonl -o theirs.html
+      a log of the official RLM visualizer: the viewer alone, since nothing in it was scored
 
 exit status: 0 written; 1 a run cannot be read or has no cells; 2 a value cannot be used.
 pytest benchmarks --rlm-report report.html does the same at the end of a run.
+"""
+
+_PLOT: Final = """\
+Draw runs as figures for a paper, with matplotlib: one file for each kind and task. Right answers
+are counted among the answers that were given; what could not be read, or was not measured, is
+hatched and never drawn as wrong. Each file that was written is printed."""
+
+_PLOT_MORE: Final = """\
+kinds:
+  accuracy    share of right answers by length, 95 % intervals, a line where the window ends
+  heatmap     the same by depth and length, and the paired difference
+  latency     seconds of a cell by length, median and 95th percentile
+  sub-calls   calls from inside code cells, by length
+  iterations  turns of the loop, by length
+  training    validation loss by tokens and by seconds, of folders of python -m training.sft
+
+Of several runs the same kind stands in one figure, the runs being told apart by their lines; heat
+maps have a file for each. Equal runs give equal bytes, with the same matplotlib.
+
+examples:
+  rlm plot monday
+      all kinds that the run has data for, as plots/KIND-TASK.png
+  rlm plot monday --format pdf,svg --width column -o paper/figures
+      vectors, for a column of a page with two
+  rlm plot monday tuesday --kind accuracy,latency
+      two runs in one figure
+  rlm plot adamw muon --kind training
+      two folders of python -m training.sft --out
+
+exit status: 0; 1 a run cannot be read, or matplotlib is missing; 2 a value cannot be used.
+"""
+
+_EXPORT: Final = """\
+Write what happened in the loops of a run as logs of the official RLM visualizer: a JSONL file for
+each cell, with its metadata, then its turns, their code, output and sub-calls, and the loops below
+them. Cells without a loop, such as vanilla's, have nothing to show there and are counted."""
+
+_EXPORT_MORE: Final = """\
+The logs hold all that the model saw and wrote. rlm report shows them, too, as it does the logs of
+others. What they cannot hold (verdicts, gold answers, tokens of the root model) stays in the run.
+
+examples:
+  rlm export monday
+      all loops, into logs/
+  rlm export monday niah[L8k-d50-s0-rlm] -o /src/rlm/visualizer/logs
+      those with this in their names, which are those of pytest
+
+exit status: 0; 1 there is no loop, or a trajectory is not what it was; 2 a value cannot be used.
 """
 
 _TABLE: Final = """\
@@ -122,6 +173,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands to the parser of `rlm`."""
     _add_report(commands)
     _add_table(commands)
+    _add_plot(commands)
     compare = _command(commands, "compare", _compare, "compare two runs cell by cell")
     compare.description, compare.epilog = _COMPARE, _COMPARE_MORE
     compare.add_argument("before", metavar="BEFORE", help="a name under runs/, or a folder")
@@ -140,6 +192,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     trace.description, trace.epilog = _TRACE, _TRACE_MORE
     trace.add_argument("place", metavar="RUN", help="a name under runs/, or a folder")
     trace.add_argument("name", metavar="NAME", nargs="?", default="", help="a part of cells' names")
+    export = _command(commands, "export", _export, "write trajectories as logs of the visualizer")
+    export.description, export.epilog = _EXPORT, _EXPORT_MORE
+    export.add_argument("place", metavar="RUN", help="a name under runs/, or a folder")
+    export.add_argument(
+        "name", metavar="NAME", nargs="?", default="", help="a part of cells' names"
+    )
+    export.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("logs"),
+        metavar="FOLDER",
+        help="made if it is not there (default: logs)",
+    )
     power = _command(commands, "power", _power, "how many documents show a difference")
     power.description, power.epilog = _POWER, _POWER_MORE
     power.add_argument(
@@ -163,7 +229,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     report = _command(commands, "report", _report, "write runs as one HTML page")
     report.description, report.epilog = _REPORT, _REPORT_MORE
-    report.add_argument("runs", nargs="+", metavar="RUN", help="a name under runs/, or a folder")
+    report.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a name under runs/, or a folder; or a log of the RLM visualizer, or a folder of logs",
+    )
     report.add_argument(
         "-o",
         "--output",
@@ -191,6 +262,45 @@ def _add_table(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     table.add_argument("--columns", action="store_true", help="tell what the columns mean")
 
 
+def _add_plot(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    plot = _command(commands, "plot", _plot, "draw runs as figures for a paper")
+    plot.description, plot.epilog = _PLOT, _PLOT_MORE
+    plot.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a name under runs/, or a folder; also of a training",
+    )
+    plot.add_argument(
+        "--kind",
+        type=typed("parse_kinds", "plots.kinds"),
+        default=(),
+        metavar="KIND,…",
+        help="what to draw, see below (default: all that there is data for)",
+    )
+    plot.add_argument(
+        "--format",
+        type=typed("parse_formats", "plots.kinds"),
+        default=("png",),
+        metavar="FORMAT,…",
+        help="png (300 dots an inch), svg or pdf (fonts embedded) (default: png)",
+    )
+    plot.add_argument(
+        "--width",
+        choices=("column", "full"),
+        default="full",
+        help="3.3 inches, or 6.9 (default: full)",
+    )
+    plot.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("plots"),
+        metavar="FOLDER",
+        help="made if it is not there (default: plots)",
+    )
+
+
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
@@ -207,10 +317,63 @@ def _command(
 def _report(args: argparse.Namespace) -> int:
     from rlm.bench.report import page
 
+    logs = _logs(args.runs)
+    if logs:
+        from rlm.bench.report import logs as pages_of_logs
+
+        with _statistics("report"):
+            size = pages_of_logs.write(logs, args.output)
+        print(f"{args.output}: {size / 1e6:.1f} MB")
+        return 0
     runs = [_existing(run) for run in args.runs]
     with _statistics("report"), _progress("reading") as progress:
         size = page.write(runs, args.output, progress=progress)
     print(f"{args.output}: {size / 1e6:.1f} MB")
+    return 0
+
+
+def _logs(places: Sequence[str]) -> list[Path]:
+    """Logs of the RLM visualizer at these places; none if they are runs."""
+    from rlm.bench.records import RESULTS, folder
+    from rlm.bench.visualizer import read
+
+    found = [
+        (place, [] if (folder(place) / RESULTS).is_file() else read.files(place))
+        for place in places
+    ]
+    runs = [place for place, files in found if not files]
+    if runs and len(runs) < len(places):
+        other = next(place for place, files in found if files)
+        raise UsageError(
+            f"{other} holds logs and {runs[0]} is a run: an imported log is no result of a "
+            "benchmark; give each a page of its own"
+        )
+    return [path for _, files in found for path in files]
+
+
+def _export(args: argparse.Namespace) -> int:
+    from rlm.bench.visualizer import export
+
+    done = export.write(_existing(args.place), args.output, name=args.name)
+    for path in done.files:
+        print(path)
+    if done.left_out:
+        print(f"left out, without a loop to show: {done.left_out}", file=sys.stderr)
+    return 0 if done.files else 1
+
+
+def _plot(args: argparse.Namespace) -> int:
+    from rlm.bench.plots.kinds import WIDTHS
+
+    with _statistics("plot"):
+        from rlm.bench.plots import draw
+
+        places = [run if draw.training_at(run) else _existing(run) for run in args.runs]
+        width = WIDTHS[args.width]
+        for path in draw.write(
+            places, args.output, kinds=args.kind, formats=args.format, width=width
+        ):
+            print(path, flush=True)
     return 0
 
 

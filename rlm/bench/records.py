@@ -297,6 +297,12 @@ def folder(run: str | os.PathLike[str], root: Path | None = None) -> Path:
     return base / RUNS / path
 
 
+def names(runs: Sequence[str]) -> list[str]:
+    """What runs are called: the names of their folders, if these tell them apart."""
+    found = [folder(run).name for run in runs]
+    return found if len(set(found)) == len(found) else list(runs)
+
+
 def new_name(now: datetime | None = None) -> str:
     """A name for a run: the UTC time."""
     return (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"

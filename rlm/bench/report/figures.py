@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from math import log2
 from typing import Final
 
@@ -25,6 +26,9 @@ SHADES: Final = 20
 """Steps of the colour scale, from 0 (wrong, worse) over the middle to this one (right, better)."""
 _STOPS: Final = ((179, 88, 6), (241, 163, 64), (246, 246, 246), (103, 169, 207), (33, 102, 172))
 """Orange to blue in sRGB: apart for every kind of colour blindness, and in grey by their labels."""
+
+COLOURED: Final = (LEFT, RIGHT, "repl", "rag", "grep", "oracle", "closedbook")
+"""Architectures whose colour is the one of their place here, in every page and plot."""
 
 PLOT: Final = (340.0, 190.0)
 """Width and height of a plot within its axes."""
@@ -99,9 +103,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Accuracy of one architecture; `unread` are places where nothing was answered."""
+    """Accuracy of one architecture; `unread` are places where nothing was answered.
+
+    `colour` is the number of its colour, see `colours`.
+    """
 
     name: str
+    colour: int
     points: tuple[Point, ...]
     unread: tuple[tuple[float, str], ...]
 
@@ -138,12 +146,28 @@ def palette() -> list[tuple[str, str]]:
     return found
 
 
+def colours(names: Iterable[str]) -> dict[str, int]:
+    """Numbers of the colours of architectures: the same for the same name, whatever else is there.
+
+    Those that are not of `COLOURED` take what the others leave free, in the order of `names`.
+    """
+    unique = list(dict.fromkeys(names))
+    found = {name: COLOURED.index(name) for name in unique if name in COLOURED}
+    left = [number for number in range(len(COLOURED)) if number not in found.values()]
+    others = (name for name in unique if name not in found)
+    return found | dict(zip(others, cycle(left or range(len(COLOURED))), strict=False))
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Architectures as pages and plots have them: the two that are paired, then the others."""
+    return sorted(dict.fromkeys(names), key=lambda name: (LEFT, RIGHT, name).index(name))
+
+
 def heat_maps(cells: Sequence[Record], query: Query) -> tuple[HeatMap, ...]:
     """One for each architecture, and the difference after the two that are paired."""
     lengths = sorted({r.length for r in cells})
     depths = sorted({r.depth for r in cells}, key=lambda d: -1 if d is None else d)
-    names = list(dict.fromkeys(r.architecture for r in cells))
-    names.sort(key=lambda name: (LEFT, RIGHT, name).index(name))
+    names = ordered(r.architecture for r in cells)
     columns = tuple(label(n) for n in lengths)
     rows = tuple("all" if d is None else f"{d} %" for d in depths)
     at: defaultdict[tuple[int, int | None], list[Record]] = defaultdict(list)
@@ -225,7 +249,7 @@ def plot(cells: Sequence[Record]) -> Plot:
         return margin + share * (width - 2 * margin)
 
     curves = []
-    for name in dict.fromkeys(r.architecture for r in cells):
+    for name, colour in colours(r.architecture for r in cells).items():
         points, unread = [], []
         for length in lengths:
             here = [r for r in cells if (r.architecture, r.length) == (name, length)]
@@ -241,8 +265,8 @@ def plot(cells: Sequence[Record]) -> Plot:
                 tip += f"; {summary.invalid(here, cut='cut on purpose')}" * part
                 y, bottom, top = (height * (1 - share) for share in (right / n, *ends))
                 points.append(Point(x(length), y, bottom, top, tip, part))
-        curves.append(Curve(name, tuple(points), tuple(unread)))
-    window = _window(cells, lengths)
+        curves.append(Curve(name, colour, tuple(points), tuple(unread)))
+    window = window_in_sight(cells, lengths)
     return Plot(
         tuple(curves),
         tuple((x(n), label(n)) for n in lengths),
@@ -250,7 +274,7 @@ def plot(cells: Sequence[Record]) -> Plot:
     )
 
 
-def _window(cells: Iterable[Record], lengths: Sequence[int]) -> tuple[float, str] | None:
+def window_in_sight(cells: Iterable[Record], lengths: Sequence[int]) -> tuple[float, str] | None:
     """The smallest window, in the unit of the lengths, if the lengths are on both sides of it."""
     sizes = [(r.model.window, r.unit) for r in cells if r.model.window]
     if not sizes:

@@ -143,7 +143,7 @@ def render(runs: Sequence[str], *, progress: Callable[[int, int], None] | None =
     for run, cells in zip(runs, loaded, strict=True):
         payload.add(run, cells, count)
     index, chunks = payload.blobs()
-    names = _names(runs)
+    names = records.names(runs)
     shown = [
         _of_run(number, name, cells, payload)
         for number, (name, cells) in enumerate(zip(names, loaded, strict=True))
@@ -186,12 +186,6 @@ def filled(template: str, **values: object) -> str:
             **values,
         )
     )
-
-
-def _names(runs: Sequence[str]) -> list[str]:
-    """What the runs are called: the names of their folders, if these tell them apart."""
-    names = [records.folder(run).name for run in runs]
-    return names if len(set(names)) == len(names) else list(runs)
 
 
 def _of_run(number: int, run: str, cells: Sequence[Record], payload: Payload) -> RunFigures:

@@ -15,12 +15,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Final
 
 from rlm import prompts
 from rlm.bench import evidence, records
 from rlm.bench.evidence import Cause, Reading
+from rlm.bench.made import Made, by_turn, dealt
 from rlm.bench.pairs import is_cut_answer
 from rlm.bench.records import COORDINATES, Record
 from rlm.bench.report.verdicts import LEFT, RIGHT
@@ -46,8 +47,6 @@ _FENCE: Final = re.compile(r"^[ \t]*`{3,}\w*[ \t]*$", re.MULTILINE)
 Data = dict[str, Any]
 Group = dict[str, Record]
 """The records of one item, by architecture."""
-Made = tuple[int, Data]
-"""A loop below with the number of the cell that opened it, or a sub-call with 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +287,7 @@ def story(trajectory: Trajectory, keep: Sequence[str]) -> Data:
     """
     reading = [call for call in trajectory.calls if call.kind == "vanilla"]
     first = next(iter(reading[-1:] or trajectory.calls), None)
-    made = _made(trajectory, keep)
+    made = {turn: _shown(each, keep) for turn, each in by_turn(trajectory).items()}
     others = [c for c in trajectory.calls if c.kind not in ("root", "sub")]
     turns = [_turn(turn, made.pop(turn.number, []), keep) for turn in trajectory.turns]
     strays = [shown for _, shown in chain.from_iterable(made.values())]  # a turn was broken off
@@ -299,18 +298,11 @@ def story(trajectory: Trajectory, keep: Sequence[str]) -> Data:
     }
 
 
-def _made(trajectory: Trajectory, keep: Sequence[str]) -> dict[int, list[Made]]:
-    """What the cells of each turn called, in the order of the calls."""
-    found: list[tuple[int, int, int, Made]] = [
-        (at, 1, call.turn, (0, _call(call, keep)))
-        for at, call in enumerate(trajectory.calls)
-        if call.kind == "sub"
+def _shown(made: Iterable[Made], keep: Sequence[str]) -> list[tuple[int, Data]]:
+    return [
+        (cell, _loop(each, keep) if isinstance(each, ChildRun) else _call(each, keep))
+        for cell, each in made
     ]
-    found += [(c.call, 0, c.turn, (c.cell, _loop(c, keep))) for c in trajectory.children]
-    turns: defaultdict[int, list[Made]] = defaultdict(list)
-    for _, _, turn, made in sorted(found, key=itemgetter(0, 1)):
-        turns[turn].append(made)
-    return turns
 
 
 def _loop(child: ChildRun, keep: Sequence[str]) -> Data:
@@ -328,28 +320,9 @@ def _loop(child: ChildRun, keep: Sequence[str]) -> Data:
     }
 
 
-def _dealt(turn: Turn, made: Iterable[Made]) -> list[list[Data]]:
-    """What each cell of a turn called, and in the last place what belongs to none.
-
-    A loop knows its cell. Sub-calls fill up the calls that the cells counted, in order, and are
-    never before the cell of a loop that was opened before them.
-    """
-    free = [cell.result.calls for cell in turn.cells]
-    found: list[list[Data]] = [[] for _ in (*free, None)]
-    at = 0
-    for cell, shown in made:
-        at = min(cell - 1, len(free)) if cell else at
-        while not cell and at < len(free) and free[at] <= 0:
-            at += 1
-        if at < len(free):
-            free[at] -= 1
-        found[at].append(shown)
-    return found
-
-
-def _turn(turn: Turn, made: Iterable[Made], keep: Sequence[str]) -> Data:
+def _turn(turn: Turn, made: Iterable[tuple[int, Data]], keep: Sequence[str]) -> Data:
     """A turn; each cell has the sub-calls that it made and the loops that it opened."""
-    *mine, left = _dealt(turn, made)
+    *mine, left = dealt(turn, made)
     cells = [_cell(cell, subs, keep) for cell, subs in zip(turn.cells, mine, strict=True)]
     prose = turn.reply
     for cell in turn.cells:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from rlm.bench.report import page, question
+from rlm.bench.report import logs, page, question
 from tests.rlm.bench import deep_run, synthetic_run
 from tests.rlm.bench import test_question_page as asked
+from tests.rlm.bench.test_visualizer import THEIRS, written
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = not (CHROMIUM and DRIVER and find_spec("selenium"))
@@ -292,3 +293,26 @@ def test_the_page_of_a_question_opens_at_its_trajectory(browser, tmp_path):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_imported_logs_are_opened_and_look_like_no_result(chromium, tmp_path):
+    files = [written(tmp_path / f"log{i}.jsonl", THEIRS) for i in range(2)]
+    logs.write(files, tmp_path / "logs.html")
+    chromium.get((tmp_path / "logs.html").as_uri())
+    assert "nothing in them was scored" in chromium.find_element(By.ID, "report").text
+    all_of(chromium, "td a")[0].click()
+    wait(chromium, lambda: all_of(chromium, ".turn"))
+    assert title(chromium) == "log0"
+    told = chromium.find_element(By.ID, "view").text
+    assert "Which tree?" in told
+    assert "imported, not scored" in told
+    assert "gold" not in told
+    assert "0 + 0 tokens" not in told
+    assert "an elm (20 + 2 tokens, 1.00 s)" in told
+    assert [verdict.text for verdict in all_of(chromium, ".side .verdict")] == [""]
+    press(chromium, Keys.ARROW_RIGHT)
+    wait(chromium, lambda: title(chromium) == "log1")
+    press(chromium, Keys.ESCAPE)
+    wait(chromium, lambda: chromium.find_element(By.ID, "report").is_displayed())
+    severe = [row for row in chromium.get_log("browser") if row["level"] == "SEVERE"]
+    assert not severe

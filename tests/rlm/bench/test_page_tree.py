@@ -11,6 +11,7 @@ import pytest
 
 import rlm.bench
 from rlm.bench import evidence, records
+from rlm.bench.made import dealt
 from rlm.bench.report import figures, page, payload
 from rlm.bench.report.figures import Query
 from rlm.bench.verify import read_trajectory
@@ -136,7 +137,7 @@ def called(*calls: int) -> Turn:
 )
 def test_calls_are_dealt_to_the_cells_that_made_them(calls, made, found):
     """In the last but one case two calls of the first cell were refused, and are not recorded."""
-    assert payload._dealt(called(*calls), made) == found
+    assert dealt(called(*calls), made) == found
 
 
 def test_loops_stand_in_loops_and_those_of_a_broken_turn_beside_the_turns():

@@ -96,6 +96,8 @@ const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number 
 const where = (item) => `${item.task} ${label(item.length)}` + (item.unit === "tokens" ? "" : " chars") +
   (item.depth === null ? "" : `, depth ${item.depth} %`);
 
+const name = (item) => item.name || `${where(item)}, sample ${item.sample}` + (item.draw ? `, draw ${item.draw}` : "");
+
 function label(length) {
   for (const [letter, size] of [["M", 1048576], ["k", 1024]]) {
     if (length % size === 0) return length / size + letter;
@@ -198,7 +200,7 @@ const opening = (one) => make("details", { open: !one.turns.length },
 // A loop that a cell opened: its turns, and in them the loops that these opened.
 function below(made, open) {
   const found = made.error ? "failed" : parts(made.answer)[0].slice(0, 90) || "no answer";
-  const facts = [`${made.tokens[0].toLocaleString("en")} + ${made.tokens[1].toLocaleString("en")} tokens`,
+  const facts = [made.tokens && `${made.tokens[0].toLocaleString("en")} + ${made.tokens[1].toLocaleString("en")} tokens`,
     count(made.turns.length, "turn"), made.ended_by && `ended by ${made.ended_by}`].filter(Boolean).join(", ");
   return make("details.loop", { open: open }, make("summary", {}, `loop on ${count(made.chars, "character")}: ${found} (${facts})`),
     make(".role", {}, "query"), plain(made.query), made.sent.length > 0 && opening(made),
@@ -237,7 +239,7 @@ function turn(one) {
 }
 
 function side(entry, names, pick) {
-  const facts = [`${entry.tokens[0].toLocaleString("en")} + ${entry.tokens[1].toLocaleString("en")} tokens`,
+  const facts = [entry.tokens && `${entry.tokens[0].toLocaleString("en")} + ${entry.tokens[1].toLocaleString("en")} tokens`,
     count(entry.calls, "call"), seconds(entry.seconds), entry.window && `window ${entry.window}`,
     entry.ended_by && entry.ended_by !== "answered" && `ended by ${entry.ended_by}`].filter(Boolean).join(", ");
   const name = names.length > 1
@@ -264,7 +266,7 @@ async function item(number) {
   if (!ALONE && !listed.includes(number)) {
     const query = FIELDS.slice(0, 5).map((field) => encodeURIComponent(row[field] === null ? "none" : row[field])).join("/");
     listed = choose(query);
-    address = "#/list/" + query;
+    address = row.name ? "" : "#/list/" + query; // logs stand on the first page
   }
   const left = names.includes("vanilla") ? "vanilla" : names[0];
   const right = names.includes("rlm") ? "rlm" : names.find((name) => name !== left);
@@ -275,12 +277,13 @@ async function item(number) {
   const at = listed.indexOf(number);
   const turnKeys = [make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " turn"];
   const head = ALONE ? [bar(row.title, make("span.keys", {}, turnKeys))] : [
-    bar(`${where(row)}, sample ${row.sample}` + (row.draw ? `, draw ${row.draw}` : ""),
+    bar(name(row),
       make("span.keys", {}, turnKeys, "  ", make("kbd", {}, "\u2190"), " ", make("kbd", {}, "\u2192"), " item"),
       make("span", {}, `${at + 1} of ${listed.length}`),
       button("\u2190", "previous item", () => neighbour(-1), at <= 0), button("\u2192", "next item", () => neighbour(1), at + 1 >= listed.length),
       button("Back", "Esc", back)),
-    make("dl", {}, make("dt", {}, "question"), make("dd", {}, shown.question), make("dt", {}, "gold"), make("dd", {}, shown.gold))];
+    make("dl", {}, make("dt", {}, "question"), make("dd", {}, shown.question || "(not in the log; see what the root model saw first)"),
+      shown.gold !== null && [make("dt", {}, "gold"), make("dd", {}, shown.gold)])];
   view.replaceChildren(...head, shown.chars ? minimap(shown) : "", sides);
 }
 

@@ -1,0 +1,1 @@
+"""``rlm plot``: runs as figures for papers, drawn with matplotlib from the records alone."""
