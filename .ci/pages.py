@@ -41,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Point links at the pages of `SHOWN`, and fill in the helps."""
     up = "../" * (page.file.src_uri.count("/") + 1)
     for source, shown in SHOWN.items():
