@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Final
@@ -27,10 +28,8 @@ SHOWN: Final = {
     "SECURITY.md": "security.md",
 }
 """Files outside docs/ that are pages of the site, and as which."""
-COMMANDS: Final = "<!-- the help of every command -->"
-OPTIONS: Final = "<!-- the options of pytest -->"
-COLUMNS: Final = "88"
-"""Width of a help; a page has room for it."""
+WIDTH: Final = "88"
+"""Columns of a help; a page has room for them."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -42,42 +41,56 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Point links at the pages of `SHOWN`, and fill in the helps."""
+    """Point links at the pages of `SHOWN`, and fill `GAPS`."""
     up = "../" * (page.file.src_uri.count("/") + 1)
     for source, shown in SHOWN.items():
         markdown = markdown.replace(f"]({up}{source}", f"]({up.removeprefix('../')}{shown}")
-    if COMMANDS in markdown:
-        markdown = markdown.replace(COMMANDS, _commands())
-    if OPTIONS in markdown:
-        markdown = markdown.replace(OPTIONS, _options())
+    for gap, fill in GAPS.items():
+        if gap in markdown:
+            markdown = markdown.replace(gap, fill())
     return markdown
 
 
 def _commands() -> str:
     """A section for each command of `rlm`."""
-    listed = _help()
+    listed = _printed("--help")
     names = re.findall(r"^    (\w+)  ", listed, re.MULTILINE)
-    sections = [f"```text\n{listed}```"]
-    sections += [f"### rlm {name}\n\n```text\n{_help(name)}```" for name in names]
-    return "\n\n".join(sections)
+    sections = [f"### rlm {name}\n\n{_block(_printed(name, '--help'))}" for name in names]
+    return "\n\n".join([_block(listed), *sections])
 
 
-def _help(*command: str) -> str:
-    """What ``rlm COMMAND --help`` prints."""
-    os.environ.update(COLUMNS=COLUMNS, NO_COLOR="1")
+def _printed(*words: str) -> str:
+    """What a command of `rlm` prints."""
+    os.environ.update(COLUMNS=WIDTH, NO_COLOR="1")
     printed = io.StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
-        cli.main([*command, "--help"])
+        cli.main(words)
     return printed.getvalue()
 
 
 def _options() -> str:
     """The options that the plugin adds to pytest, as pytest prints them."""
     command = [sys.executable, "-m", "pytest", "--help", "-p", "no:cacheprovider"]
-    width = {**os.environ, "COLUMNS": COLUMNS, "NO_COLOR": "1"}
+    width = {**os.environ, "COLUMNS": WIDTH, "NO_COLOR": "1"}
     printed = subprocess.run(
         command, cwd=ROOT, env=width, capture_output=True, text=True, check=True
     ).stdout
     group = re.search(r"^benchmark cells \(rlm-bench\):\n(.*?)(?=^\S)", printed, re.M | re.S)
     assert group, "pytest --help has no options of rlm-bench: install this package"
-    return f"```text\n{group[1].rstrip()}\n```"
+    return _block(group[1])
+
+
+def _columns() -> str:
+    return _block(_printed("table", "--columns"))
+
+
+def _block(text: str) -> str:
+    return f"```text\n{text.rstrip()}\n```"
+
+
+GAPS: Final[dict[str, Callable[[], str]]] = {
+    "<!-- the help of every command -->": _commands,
+    "<!-- the options of pytest -->": _options,
+    "<!-- the columns of the data frame -->": _columns,
+}
+"""What stands in a page for that which is made when it is built."""

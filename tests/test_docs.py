@@ -28,7 +28,7 @@ from urllib.parse import unquote
 import pytest
 
 from rlm import cli
-from rlm.bench import plugin
+from rlm.bench import frame, plugin
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -245,7 +245,7 @@ def test_every_page_is_built_and_fetches_from_the_site_alone(site: Path):
         assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", sheet.read_text("utf-8"))
 
 
-def test_the_reference_has_every_command_option_and_public_name(site: Path):
+def test_the_reference_has_every_command_option_column_and_name(site: Path):
     import rlm
 
     told = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
@@ -253,6 +253,8 @@ def test_the_reference_has_every_command_option_and_public_name(site: Path):
         assert f'id="rlm-{name}"' in told
         assert all(o in told for o in parser._option_string_actions if o.startswith("--"))
     assert all(option in told for option in Options()._option_string_actions)
+    told = (site / "reference" / "bench.html").read_text(encoding="utf-8")
+    assert all(f"{column} " in told for column in frame.COLUMNS)
     told = (site / "reference" / "rlm.html").read_text(encoding="utf-8")
     missing = [n for n in rlm.__all__ if not re.search(rf'id="rlm\.(?:errors\.)?{n}"', told)]
     assert missing == []
@@ -265,7 +267,7 @@ def test_files_from_outside_docs_are_pages_whose_links_lead_on(site: Path):
     assert 'href="sandbox.html"' in (site / "security.html").read_text(encoding="utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
     """The site on a server of this process."""
 
@@ -273,7 +275,10 @@ def address(site: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    class Patient(ThreadingHTTPServer):
+        request_queue_size = 100  # a browser opens several connections at once
+
+    server = Patient(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -300,10 +305,10 @@ def chromium() -> Iterator[Any]:
     started.quit()
 
 
-def wait(browser: Any, ready: Callable[[Any], object]) -> None:
+def wait(browser: Any, ready: Callable[[Any], Any]) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    WebDriverWait(browser, 60).until(ready)
+    return WebDriverWait(browser, 60).until(ready, browser.page_source)
 
 
 @pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
@@ -330,7 +335,7 @@ def test_the_search_finds(chromium: Any, address: str):
     metrics = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     chromium.get(f"{address}/index.html")
-    box = chromium.find_element(By.CSS_SELECTOR, "input.md-search__input")
+    (box,) = wait(chromium, lambda b: b.find_elements(By.CSS_SELECTOR, "input.md-search__input"))
     box.click()
     box.send_keys("McNemar")
     found = (By.CSS_SELECTOR, ".md-search-result__link[href*='statistics.html']")
