@@ -210,7 +210,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (find_spec("material") and find_spec("mkdocstrings_handlers")):
         required("docs", "mkdocs-material and mkdocstrings: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("docs") / "site"
-    build = ["-m", "mkdocs", "build", "--strict", "-q", "-f", str(CONFIG), "-d", str(folder)]
+    # No -q: what is not printed does not count for --strict.
+    build = ["-m", "mkdocs", "build", "--strict", "-f", str(CONFIG), "-d", str(folder)]
     run(build, ROOT, NO_MKDOCS_2_WARNING="1")
     return folder
 
@@ -308,7 +309,7 @@ def chromium() -> Iterator[Any]:
 def wait(browser: Any, ready: Callable[[Any], Any]) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    return WebDriverWait(browser, 60).until(ready, browser.page_source)
+    return WebDriverWait(browser, 60).until(ready, f"{browser.title!r} at {browser.current_url}")
 
 
 @pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
