@@ -34,7 +34,8 @@ from training.pretrain.demos import Demo, read_demos
 from training.pretrain.model import new_model
 from training.pretrain.stages import STAGES, Stage
 from training.pretrain.tokenizer import END_OF_TEXT, Chat, load_tokenizer
-from training.pretrain.workers import Workers
+from training.pretrain.workers import sum_gradients
+from training.workers import Workers
 
 BASE = "base"
 """Folder of the other end within that of a run."""
@@ -158,7 +159,7 @@ class Trainer:
             loss, right = self._forward(batch)
             loss.backward()
             seen += _counted(batch, loss, right)
-        total = self.workers.sum_gradients(self.parameters, seen)
+        total = sum_gradients(self.workers, self.parameters, seen)
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad /= total["targets"]
