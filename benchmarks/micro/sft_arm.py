@@ -36,10 +36,10 @@ def tell(**facts: float) -> None:
 class Told(TrainerCallback):
     """Waits before each step of TRL's trainer, and tells its loss after it."""
 
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
         sys.stdin.readline()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
         if "loss" in logs:
             tell(loss=logs["loss"])
 
