@@ -22,7 +22,7 @@ from typing import Any, Final
 import pytest
 
 pytest.importorskip(
-    "trl", reason="SFT is NOT compared with TRL's: pip install -e '.[training,trl]'"
+    "trl", reason="speed is NOT compared with TRL's: pip install -e '.[training,trl]'"
 )
 
 pytestmark = pytest.mark.micro
@@ -87,9 +87,10 @@ def loops(
     file = pytestconfig.getoption("--rlm-train-samples") or KEPT
     quantization = request.node.callspec.params["quantization"]
     with ExitStack() as stack:
-        yield tuple(  # type: ignore[misc]
+        ours, theirs = (
             Loop(arm, folder, Path(file).absolute(), quantization, stack) for arm in ("ours", "trl")
         )
+        yield ours, theirs
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])

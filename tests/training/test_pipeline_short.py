@@ -18,52 +18,47 @@ from training.pipeline import Arm, Outcome, PipelineError, Sizes
 SHORT = Sizes(fresh=4, steps=10, lengths="1k", depths="50", documents=2)
 
 
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Outcome:
+def test_the_whole_circle_in_short(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Once, and then what it tells, and that each of its faults would be seen."""
     kept = pytestconfig.getoption("--rlm-train-samples") or pipeline.KEPT
-    return pipeline.circle(tmp_path_factory.mktemp("circle"), SHORT, kept=Path(kept).absolute())
-
-
-def test_the_whole_circle_in_short(outcome: Outcome) -> None:
-    assert pipeline.faults(outcome) == []
-    assert {name: len(cells) for name, cells in outcome.cells.items()} == {
-        "base": 2,
-        "adamw": 2,
-        "muon": 2,
-    }
-    ends = [arm.result["final_adapter"] for arm in outcome.arms.values()]
-    assert len(set(ends)) == 2
-    assert all(arm.result["steps"] == SHORT.steps for arm in outcome.arms.values())
-
-
-def test_it_tells_what_came_out(outcome: Outcome) -> None:
+    outcome = pipeline.circle(tmp_path, SHORT, kept=Path(kept).absolute())
     told = pipeline.told(outcome)
-    assert "of 4 trajectories kept" in told
+    print(told)
+    assert pipeline.faults(outcome) == []
+    assert [len(outcome.cells[name]) for name in ("base", "adamw", "muon")] == [2, 2, 2]
+    assert len({arm.result["final_adapter"] for arm in outcome.arms.values()}) == 2
+    assert all(len(arm.losses) == SHORT.steps for arm in outcome.arms.values())
+    _each_row_is_told(told)
+    _each_fault_is_seen(outcome)
+
+
+def _each_row_is_told(told: str) -> None:
+    assert f"of {SHORT.fresh} trajectories kept" in told
     for run in ("base → adamw", "base → muon", "adamw → muon"):
         assert f"compared: {run}" in told
     rows = [
         line.split() for line in told.splitlines() if line.startswith(("base", "adamw", "muon"))
     ]
     assert [row[0] for row in rows] == ["base", "adamw", "muon"]
-    assert rows[1][1] == str(SHORT.steps)
+    assert rows[1][1] == rows[2][1] == str(SHORT.steps)
 
 
-def changed(outcome: Outcome, **parts: Any) -> Outcome:
-    """The same, but for the arm of Muon."""
-    return replace(outcome, arms={**outcome.arms, "muon": replace(outcome.arms["muon"], **parts)})
-
-
-def test_each_fault_is_seen(outcome: Outcome) -> None:
+def _each_fault_is_seen(outcome: Outcome) -> None:
     arm: Arm = outcome.arms["muon"]
-    assert pipeline.faults(changed(outcome, losses=(*arm.losses, math.nan)))
+    assert pipeline.faults(_changed(outcome, losses=(*arm.losses, math.nan)))
     worse = [{"step": 0, "loss": 1.0}, {"step": 9, "loss": 1.0}]
     for result in ({"order": "another"}, {"evaluations": worse}):
-        assert pipeline.faults(changed(outcome, result={**arm.result, **result}))
+        assert pipeline.faults(_changed(outcome, result={**arm.result, **result}))
     for merged in ({"difference": 0.1 * arm.merged["largest"]}, {"effect": 0.0}):
-        assert pipeline.faults(changed(outcome, merged={**arm.merged, **merged}))
+        assert pipeline.faults(_changed(outcome, merged={**arm.merged, **merged}))
     first, *rest = outcome.cells["adamw"]
     for cells in ([replace(first, verdict="error"), *rest], rest, []):
         assert pipeline.faults(replace(outcome, cells={**outcome.cells, "adamw": cells}))
+
+
+def _changed(outcome: Outcome, **parts: Any) -> Outcome:
+    """The same, but for the arm of Muon."""
+    return replace(outcome, arms={**outcome.arms, "muon": replace(outcome.arms["muon"], **parts)})
 
 
 def test_a_command_that_fails_says_what_it_printed() -> None:
