@@ -187,8 +187,8 @@ def _train(args: argparse.Namespace, workers: Workers) -> None:
     require_folder(Path(settings.model))
     _, rows = samples.read(args.samples)
     needed, told = _needed(settings, rows), vars(args).get("memory")
-    free = _free(workers.device(settings.device), workers) if told is None else told * 2**30
-    memory.require(needed, free and round(free), settings.device)
+    free = _free(workers.device(settings.device), workers) if told is None else round(told * 2**30)
+    memory.require(needed, free, settings.device)
     trainer = Trainer(args.out, settings, rows, workers)
     if workers.is_first:
         shared = f", {workers.count} processes" if workers.count > 1 else ""
@@ -202,10 +202,10 @@ def _train(args: argparse.Namespace, workers: Workers) -> None:
         print(_told(result, args.out))
 
 
-def _free(device: str, workers: Workers) -> float | None:
+def _free(device: str, workers: Workers) -> int | None:
     """Free bytes for one process; those of one machine share its memory, but not a card's."""
     free = memory.available(device)
-    return free / workers.neighbours if free is not None and device == "cpu" else free
+    return free // workers.neighbours if free is not None and device == "cpu" else free
 
 
 def _told(result: dict[str, Any], out: Path) -> str:
