@@ -188,13 +188,15 @@ def _train(args: argparse.Namespace, workers: Workers) -> None:
     _, rows = samples.read(args.samples)
     needed, told = _needed(settings, rows), vars(args).get("memory")
     free = _free(workers.device(settings.device), workers) if told is None else round(told * 2**30)
+    if workers.is_first:
+        print(f"memory: {needed}", flush=True)
     memory.require(needed, free, settings.device)
     trainer = Trainer(args.out, settings, rows, workers)
     if workers.is_first:
         shared = f", {workers.count} processes" if workers.count > 1 else ""
         print(
-            f"memory: {needed}\n{len(trainer.train)} samples, {len(trainer.held)} held out, "
-            f"{trainer.steps} steps, at {trainer.progress.step}{shared}",
+            f"{len(trainer.train)} samples, {len(trainer.held)} held out, {trainer.steps} steps, "
+            f"at {trainer.progress.step}{shared}",
             flush=True,
         )
     result = trainer.run()
