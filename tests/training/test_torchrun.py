@@ -27,8 +27,8 @@ TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-p
 """What the command ``torchrun --nproc-per-node 2`` is."""
 MORE = ("--optimizer", "muon", "--epochs", "4", "--rank", "4", "--save-every", "4")
 DROPOUT = ("--dropout", "0.2", "--quantization", "none")
-CLOSE = 1e-4
-"""Sums in another order, through 22 steps; seen: SEEN."""
+CLOSE = 1e-5
+"""Sums in another order, through 22 steps; seen: 9e-8 of a loss."""
 
 
 @pytest.fixture(scope="module")
