@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from tests.training.tiny import tiny_folder, tiny_samples
-from training import samples
+from training import samples, sft
 from training.samples import Header
 from training.trainer import CHECKPOINT, LOG, RESULT, Settings, SftError, Trainer
 from training.workers import Workers
@@ -82,9 +83,10 @@ def workers_of(parent: int) -> list[int]:
 def test_two_processes_take_the_steps_of_one(folder: Path, file: Path, tmp_path: Path) -> None:
     """With dropout: losses and adapter are those of one process but for the order of sums.
 
-    Then one of two is killed in the middle, and the same line goes on to the same bytes.
+    Then one of two is killed in the middle, and the same line goes on to the same bytes; without
+    torchrun it goes on in one process.
     """
-    alone, both, killed = (tmp_path / name for name in ("alone", "both", "killed"))
+    alone, both, killed, fewer = (tmp_path / name for name in ("alone", "both", "killed", "fewer"))
     with (
         started(sys.executable, *line(folder, file, alone)) as first,
         started(*TWO, *line(folder, file, both)) as second,
@@ -103,12 +105,16 @@ def test_two_processes_take_the_steps_of_one(folder: Path, file: Path, tmp_path:
     for mine, theirs in zip(*(result["evaluations"] for result in results), strict=True):
         assert theirs == pytest.approx(mine, rel=CLOSE)
     kill_one(folder, file, killed)
+    shutil.copytree(killed, fewer)
     with started(*TWO, *line(folder, file, killed)) as again:
         code, out, err = ended(again)
     assert code == 0, err
     assert "22 steps, at 0, " not in out
     assert result_of(killed)["final_adapter"] == results[1]["final_adapter"]
     assert [row["loss"] for row in steps_of(killed)] == [row["loss"] for row in steps_of(both)]
+    sft.main(line(folder, file, fewer)[2:])
+    losses = [[row["loss"] for row in steps_of(out)] for out in (fewer, both)]
+    assert losses[0] == pytest.approx(losses[1], rel=CLOSE)
 
 
 def kill_one(folder: Path, file: Path, out: Path) -> None:
