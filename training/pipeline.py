@@ -250,5 +250,6 @@ def _command(module: str, *args: object) -> str:
         line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise PipelineError(f"{' '.join(line)} ended with {done.returncode}:\n{done.stderr}")
+        printed = done.stdout + done.stderr
+        raise PipelineError(f"{' '.join(line)} ended with {done.returncode}:\n{printed}")
     return done.stdout

@@ -147,6 +147,19 @@ def test_a_window_that_does_not_divide_is_refused(folder: Path, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
+class Apart(Workers):
+    """The other process has a folder of its own, and a checkpoint there."""
+
+    def gather(self, told: Any) -> list[Any]:
+        return [told, (20, *told[1:])]
+
+
+def test_processes_that_do_not_see_one_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    chosen = Settings(str(folder), quantization="none")
+    with pytest.raises(SftError, match=r"process 1 \(step 20, here 0\) begins elsewhere: all need"):
+        Trainer(tmp_path / "run", chosen, tiny_samples(), Apart(0, 2))
+
+
 def test_each_process_has_a_card_of_its_own() -> None:
     """The choice alone: there is no card here."""
     assert Workers().device("cuda:1") == "cuda:1"
