@@ -61,7 +61,7 @@ class Sizes:
 
 
 FULL: Final = Sizes(fresh=40, steps=200, lengths="1k,4k", depths="10,50,90", documents=10)
-"""Under 20 minutes on two cores that have nothing else to do."""
+"""About ten minutes on two free cores, by the CPU seconds of its parts."""
 
 
 @dataclass(frozen=True, slots=True)
