@@ -15,7 +15,7 @@ import pytest
 from training import pipeline
 from training.pipeline import Arm, Outcome, PipelineError, Sizes
 
-SHORT = Sizes(fresh=4, steps=10, lengths="1k", depths="50", documents=2)
+SHORT = Sizes(fresh=6, steps=10, lengths="1k", depths="50", documents=2)
 
 
 def test_the_whole_circle_in_short(tmp_path: Path, pytestconfig: pytest.Config) -> None:
