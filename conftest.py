@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
 ON_REQUEST = ("training", "slow", "ollama", "micro")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What ``-m training`` trains."""
+    group = parser.getgroup("training", "the training pipeline (-m training)")
+    group.addoption(
+        "--rlm-train-model",
+        type=Path,
+        metavar="FOLDER",
+        help="Hugging Face folder to train instead of embedded/base; needs --rlm-train-samples",
+    )
+    group.addoption(
+        "--rlm-train-samples",
+        type=Path,
+        metavar="FILE",
+        help="of python -m training.samples; default: those kept in training/kept",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

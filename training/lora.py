@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def delta_norm(model: PeftModel) -> float:
             for name, scale in module.scaling.items():
                 a, b = (half[name].weight.detach() for half in (module.lora_A, module.lora_B))
                 total += scale**2 * ((a @ a.T) * (b.T @ b)).sum().item()
-    return max(total, 0.0) ** 0.5
+    return math.sqrt(max(total, 0.0))
 
 
 def sha256_of(state: Mapping[str, Tensor]) -> str:

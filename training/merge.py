@@ -101,7 +101,11 @@ def merge(model: Path, adapter: Path, out: Path, onto: Onto | None = None) -> di
     with _written(out) as partial:
         wanted, bare = _write_merged(model, adapter, partial, onto)
         merged = open_base(partial, "none")
-        facts = {"onto": onto, **_compared(_logits(merged), wanted, bare), "bound": BOUND}
+        facts: dict[str, Any] = {
+            "onto": onto,
+            **_compared(_logits(merged), wanted, bare),
+            "bound": BOUND,
+        }
         facts["notes"] = _export(merged, model, adapter, partial, out)
         facts["model"] = _hashes(model, ("config.json", "*.safetensors", *_TOKENIZER))
         facts["adapter"] = _hashes(adapter, ("adapter_config.json", "adapter_model.*"))

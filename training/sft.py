@@ -3,6 +3,8 @@
 LoRA on a base in NF4 (QLoRA), by AdamW or by Muon. One seed gives one run, bit for bit on a CPU:
 the adapter's first weights, the order of the samples, dropout. A run that was killed goes on where
 its last checkpoint is, and ends as if nothing had happened; start it again with the same line.
+``torchrun --nproc-per-node N -m training.sft`` shares each step among N processes, each with a card
+of its own or a thread of the CPU: the same steps, but for the order in which numbers are added.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from training.trainer import (
     SftError,
     Trainer,
 )
+from training.workers import Workers, started_by_torchrun
 
 DIVERGED: Final = 3
 """Exit code of a run that diverged, which is a result; 2 is one that could not begin or go on."""
@@ -189,25 +192,45 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the arguments and train."""
     parser = _parser()
     args = parser.parse_args(argv)
+    who = parser.prog
     try:
-        settings = _settings(args)
-        torch.set_num_threads(args.threads)
-        require_folder(Path(settings.model))
-        _, rows = samples.read(args.samples)
-        needed = _needed(settings, rows)
-        print(f"memory: {needed}")
-        told = vars(args).get("memory")
-        free = memory.available(settings.device) if told is None else round(told * 2**30)
-        memory.require(needed, free, settings.device)
-        trainer = Trainer(args.out, settings, rows)
-        at, steps = trainer.progress.step, trainer.steps
-        print(f"{len(trainer.train)} samples, {len(trainer.held)} held out, {steps} steps, at {at}")
-        result = trainer.run()
+        with started_by_torchrun(args.device) as workers:
+            if workers.count > 1:
+                who += f" (process {workers.rank} of {workers.count})"
+            _train(args, workers)
     except Diverged as error:
-        parser.exit(DIVERGED, f"{parser.prog}: {error}\n")
+        parser.exit(DIVERGED, f"{who}: {error}\n")
     except (SftError, SamplesError, FileNotFoundError, MemoryError) as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
-    print(_told(result, args.out))
+        parser.exit(2, f"{who}: error: {error}\n")
+
+
+def _train(args: argparse.Namespace, workers: Workers) -> None:
+    settings = _settings(args)
+    torch.set_num_threads(args.threads)
+    require_folder(Path(settings.model))
+    _, rows = samples.read(args.samples)
+    needed, told = _needed(settings, rows), vars(args).get("memory")
+    free = _free(workers.device(settings.device), workers) if told is None else round(told * 2**30)
+    if workers.is_first:
+        print(f"memory: {needed}", flush=True)
+    memory.require(needed, free, settings.device)
+    trainer = Trainer(args.out, settings, rows, workers)
+    if workers.is_first:
+        shared = f", {workers.count} processes" if workers.count > 1 else ""
+        print(
+            f"{len(trainer.train)} samples, {len(trainer.held)} held out, {trainer.steps} steps, "
+            f"at {trainer.progress.step}{shared}",
+            flush=True,
+        )
+    result = trainer.run()
+    if workers.is_first:
+        print(_told(result, args.out))
+
+
+def _free(device: str, workers: Workers) -> int | None:
+    """Free bytes for one process; those of one machine share its memory, but not a card's."""
+    free = memory.available(device)
+    return free // workers.neighbours if free is not None and device == "cpu" else free
 
 
 def _told(result: dict[str, Any], out: Path) -> str:

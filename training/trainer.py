@@ -33,6 +33,7 @@ from training.lora import (
 )
 from training.optim import Backend, MuonAdamW, Scale
 from training.samples import Sample
+from training.workers import Workers
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -122,22 +123,32 @@ class Trainer:
         out: the folder; a run that is in it goes on.
         settings: of the run.
         rows: all samples; `split` takes the validation's share off.
+        workers: which of several processes this is. Each takes its share of every window; the
+            steps are those of one process but for the order in which float32 is summed.
 
     Raises:
-        SftError: the folder holds a run of other settings or samples, or there is nothing to
-            train on.
+        SftError: the folder holds a run of other settings or samples, there is nothing to train
+            on, or a window does not divide among the workers.
         FileNotFoundError: there is no such model.
     """
 
-    def __init__(self, out: Path, settings: Settings, rows: Sequence[Sample]) -> None:
-        self.out, self.settings = out, settings
+    def __init__(
+        self,
+        out: Path,
+        settings: Settings,
+        rows: Sequence[Sample],
+        workers: Workers | None = None,
+    ) -> None:
+        self.out, self.settings, self.workers = out, settings, workers or Workers()
+        _refuse_uneven(settings.accumulation, self.workers.count)
+        self.device = self.workers.device(settings.device)
         self.train, self.held = split(rows, settings.validation)
         if not self.train:
             raise SftError(f"{len(rows)} samples leave nothing to train on: build more")
         self.steps = math.ceil(len(self.train) * settings.epochs / settings.accumulation)
         self.order = self._order()
         self.progress = Progress()
-        base = open_base(Path(settings.model), settings.quantization, settings.device)
+        base = open_base(Path(settings.model), settings.quantization, self.device)
         _refuse_other_tokens(rows, base.config.vocab_size)
         if settings.checkpointing:
             _checkpoint_activations(base)
@@ -155,6 +166,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._factor)
         out.mkdir(parents=True, exist_ok=True)
         self._resume()
+        self._agree("begins elsewhere: all need one --out, on a disk that they share")
 
     @property
     def is_done(self) -> bool:
@@ -170,7 +182,7 @@ class Trainer:
             self._evaluate()
         per_epoch = math.ceil(len(self.train) / self.settings.accumulation)
         validate_every = self.settings.validate_every or per_epoch
-        with _bar() as bar:
+        with _bar(shown=self.workers.is_first) as bar:
             task = bar.add_task("training", total=self.steps, completed=self.progress.step)
             while self.progress.step < self.steps:
                 row = self.step()
@@ -213,15 +225,24 @@ class Trainer:
         return {**told, "delta": delta_norm(self.model), "tokens": at.tokens, "learned": at.learned}
 
     def _backward(self, window: Sequence[Sample], learned: int) -> float:
-        """Gradients of the window's loss, and the loss."""
+        """Gradients of the window's loss, and the loss, of all workers' rows."""
         self.model.train()
         total = 0.0
-        for sample in window:
-            logits, wanted = self._logits(sample)
+        for place in range(self.workers.rank, len(window), self.workers.count):
+            torch.manual_seed(self._dropout_seed(place))
+            logits, wanted = self._logits(window[place])
             loss = F.cross_entropy(logits, wanted, reduction="sum") / learned
             loss.backward()
             total += loss.item()
-        return total
+        return self.workers.add(self.trained, [total])[0]
+
+    def _dropout_seed(self, place: int) -> int:
+        """What decides a row's dropout: the run's seed, the step and the place in its window.
+
+        So it is the same however many processes there are, and needs no state when a run goes on.
+        """
+        told = f"{self.settings.seed}/{self.progress.step}/{place}"
+        return int.from_bytes(hashlib.sha256(told.encode("ascii")).digest()[:7])
 
     def _move(self) -> float:
         """Step optimizer and schedule; the root mean square of how far each weight went."""
@@ -240,32 +261,32 @@ class Trainer:
         A reply is right when each of its tokens is the likeliest one.
         """
         self.model.eval()
-        losses, right, replies = [0.0], 0, 0
-        for sample in self.held:
-            logits, wanted = self._logits(sample)
-            losses.append(F.cross_entropy(logits, wanted, reduction="sum").item())
-            hits = (logits.argmax(-1) == wanted).split(
-                [end - begin for begin, end in sample.targets]
-            )
-            right += sum(bool(hit.all()) for hit in hits)
-            replies += len(hits)
+        found = []
+        for place in range(self.workers.rank, len(self.held), self.workers.count):
+            logits, wanted = self._logits(self.held[place])
+            lengths = [end - begin for begin, end in self.held[place].targets]
+            hits = (logits.argmax(-1) == wanted).split(lengths)
+            loss = F.cross_entropy(logits, wanted, reduction="sum").item()
+            found.append((place, loss, sum(bool(hit.all()) for hit in hits), len(hits)))
+        rows = sorted(row for rows in self.workers.gather(found) for row in rows)
         tokens = sum(sample.supervised for sample in self.held)
         return {
-            "loss": sum(losses) / max(tokens, 1),
-            "right": right / max(replies, 1),
+            "loss": sum(row[1] for row in rows) / max(tokens, 1),
+            "right": sum(row[2] for row in rows) / max(sum(row[3] for row in rows), 1),
             "tokens": tokens,
         }
 
     def save(self) -> None:
         """Write all that the run needs to go on, to a temporary name that is then renamed."""
+        self._agree("holds another adapter: these machines compute different sums")
+        if not self.workers.is_first:
+            return
         state = {
             "facts": self.facts,
             "adapter": adapter_state(self.model),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "progress": asdict(self.progress),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
         partial = self.out / f"{CHECKPOINT}.part"
         with partial.open("wb") as file:
@@ -277,7 +298,8 @@ class Trainer:
     def _resume(self) -> None:
         path = self.out / CHECKPOINT
         if not path.exists():
-            (self.out / LOG).unlink(missing_ok=True)
+            if self.workers.is_first:
+                (self.out / LOG).unlink(missing_ok=True)
             return
         state = torch.load(path, weights_only=True, map_location="cpu")
         if state["facts"] != self.facts:
@@ -289,10 +311,15 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.progress = Progress(**state["progress"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
-        _cut_log(self.out / LOG, self.progress.step)
+        if self.workers.is_first:
+            _cut_log(self.out / LOG, self.progress.step)
+
+    def _agree(self, otherwise: str) -> None:
+        """Raise `SftError` where a worker is not at the step, or has not the adapter, of all."""
+        told = (self.progress.step, sha256_of(adapter_state(self.model)), self.facts)
+        for rank, theirs in enumerate(self.workers.gather(told)):
+            if theirs != told:
+                raise SftError(f"process {rank} (step {theirs[0]}, here {told[0]}) {otherwise}")
 
     def _optimizer(self) -> MuonAdamW:
         settings = self.settings
@@ -339,9 +366,9 @@ class Trainer:
         Only what predicts a target goes through the head: 2,048 tokens of a vocabulary of 151,936
         would be 1.2 GB.
         """
-        device = self.settings.device
-        ids = torch.tensor([sample.ids], device=device)
-        where = torch.tensor([i for a, b in sample.targets for i in range(a, b)], device=device)
+        ids = torch.tensor([sample.ids], device=self.device)
+        learned = [i for begin, end in sample.targets for i in range(begin, end)]
+        where = torch.tensor(learned, device=self.device)
         logits = self.model(input_ids=ids, logits_to_keep=where - 1).logits[0].float()
         return logits, ids[0, where]
 
@@ -352,16 +379,13 @@ class Trainer:
             self._log({"validation": row})
 
     def _log(self, row: dict[str, Any]) -> None:
+        if not self.workers.is_first:
+            return
         with (self.out / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
 
     def _finish(self) -> dict[str, Any]:
         """Write the adapter as PEFT writes one, and the result last: it says that all is there."""
-        partial = self.out / f"{ADAPTER}.part"
-        shutil.rmtree(partial, ignore_errors=True)
-        self.model.save_pretrained(partial)
-        shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
-        partial.replace(self.out / ADAPTER)
         at = self.progress
         result = {
             **self.facts,
@@ -376,11 +400,19 @@ class Trainer:
             "seconds": round(at.seconds, 2),
             "evaluations": at.evaluations,
         }
-        text = json.dumps(result, indent=2) + "\n"
-        partial = self.out / f"{RESULT}.part"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.out / RESULT)
+        if self.workers.is_first:
+            self._write(result)
         return result
+
+    def _write(self, result: dict[str, Any]) -> None:
+        partial = self.out / f"{ADAPTER}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        self.model.save_pretrained(partial)
+        shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
+        partial.replace(self.out / ADAPTER)
+        partial = self.out / f"{RESULT}.part"
+        partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.out / RESULT)
 
 
 def split(rows: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
@@ -388,6 +420,15 @@ def split(rows: Sequence[Sample], share: float) -> tuple[list[Sample], list[Samp
     documents = sorted({sample.document for sample in rows})
     held = set(documents[: round(share * len(documents))])
     return [s for s in rows if s.document not in held], [s for s in rows if s.document in held]
+
+
+def _refuse_uneven(accumulation: int, count: int) -> None:
+    if accumulation % count:
+        fits = -(-accumulation // count) * count
+        raise SftError(
+            f"--accumulation {accumulation} does not divide among {count} processes: give "
+            f"--accumulation {fits}, or start as many processes as divide it"
+        )
 
 
 def _checkpoint_activations(base: PreTrainedModel) -> None:
@@ -442,7 +483,7 @@ def _cut_log(path: Path, step: int) -> None:
     partial.replace(path)
 
 
-def _bar() -> Bar:
+def _bar(*, shown: bool) -> Bar:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -458,4 +499,4 @@ def _bar() -> Bar:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=Console(stderr=True))
+    return Progress(*columns, console=Console(stderr=True), disable=not shown)

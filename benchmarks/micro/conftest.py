@@ -5,8 +5,10 @@ The goals are not asserted: a busy machine would fail them, and would be no news
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ class Row:
 
 
 ROWS = pytest.StashKey[dict[str, Row]]()
+NOTES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
@@ -39,21 +42,49 @@ def measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., Any
         *,
         goal: float | None = None,
         parts: int = 1,
+        rival: tuple[str, Callable[[], Any]] | None = None,
         **how: Any,
     ) -> Any:
-        """Measure `target`, of which `parts` equal parts make one time; `goal` in milliseconds."""
+        """Measure `target`, of which `parts` equal parts make one time; `goal` in milliseconds.
+
+        With a `rival`, its name and what it does, that is done before each round of `target`, and
+        its median is the goal.
+        """
+        theirs: list[float] = []
+        if rival:
+            how["setup"] = _timed(rival[1], theirs)
         benchmark.group = row if parts == 1 else f"{row}, times {parts}"
         result = benchmark.pedantic(target, **how)
         if benchmark.stats is None:
             return result
-        median = benchmark.stats.stats.median * 1000 / parts
-        info = {"goal_ms": goal, "of_goal": median / goal} if goal else {}
-        benchmark.extra_info.update(median_ms=median, parts=parts, **info)
+        own = benchmark.stats.stats.median * 1000 / parts
+        goal = 1000 * median(theirs) if theirs else goal
+        info = {"goal_ms": goal, "of_goal": own / goal} if goal else {}
+        benchmark.extra_info.update(median_ms=own, parts=parts, **info)
         rows = request.config.stash.setdefault(ROWS, {})
-        rows.setdefault(row, Row(goal)).times[column] = median
+        rows.setdefault(row, Row(goal)).times[column] = own
+        if rival and goal:
+            rows[row].times[rival[0]] = goal
         return result
 
     return measure
+
+
+def _timed(act: Callable[[], Any], seconds: list[float]) -> Callable[[], None]:
+    """`act`, which adds how long it took."""
+
+    def setup() -> None:
+        begun = time.perf_counter()
+        act()
+        seconds.append(time.perf_counter() - begun)
+
+    return setup
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Keeps a line for below the table: what is no time."""
+    return request.config.stash.setdefault(NOTES, []).append
 
 
 @pytest.hookimpl(trylast=True)  # below the tables of pytest-benchmark
@@ -70,6 +101,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, row in rows.items():
         cells = [_cell(row.times.get(column), row.goal) for column in columns]
         terminalreporter.write_line(f"{name:{width}}{''.join(cells)}{_cell(row.goal)}")
+    for line in terminalreporter.config.stash.get(NOTES, []):
+        terminalreporter.write_line(line)
 
 
 def _cell(time: float | None, goal: float | None = None) -> str:

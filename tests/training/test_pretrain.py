@@ -25,7 +25,8 @@ from training.pretrain.stages import Stage
 from training.pretrain.teacher import NOISY
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
 from training.pretrain.train import BASE, Settings, Trainer, train_other_end
-from training.pretrain.workers import Workers, run_workers
+from training.pretrain.workers import run_workers
+from training.workers import Workers
 
 N = 4
 """Length of the word n-grams that train and eval must not share."""

@@ -118,12 +118,20 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the tokenizer must have; `ValueError` if it has not."""
+    found: int | None = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the tokenizer has no token {token}: take one of a ChatML model")
+    return found
+
+
 class Chat:
     """Conversations to ids, piece by piece as `rlm.clients.llamacpp` sends them."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.start, self.end = (tokenizer.token_to_id(token) for token in (START, END))
+        self.start, self.end = (token_id(tokenizer, token) for token in (START, END))
         self.newline = self.encode("\n")
         self.opening = [self.start, *self.encode("assistant\n")]
 

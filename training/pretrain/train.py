@@ -32,8 +32,9 @@ from training.pretrain.batches import (
 from training.pretrain.demos import Demo, read_demos
 from training.pretrain.model import new_model
 from training.pretrain.stages import OTHER_END, STAGES, Stage
-from training.pretrain.tokenizer import END_OF_TEXT, Chat, load_tokenizer
-from training.pretrain.workers import Workers
+from training.pretrain.tokenizer import END_OF_TEXT, Chat, load_tokenizer, token_id
+from training.pretrain.workers import sum_gradients
+from training.workers import Workers
 
 BASE = "base"
 """Folder of the other end within that of a run."""
@@ -88,7 +89,7 @@ class Trainer:
     ) -> None:
         self.folder, self.chat, self.settings, self.demos = folder, chat, settings, demos
         self.workers, self.stages = workers or Workers(), stages
-        self.pad = chat.tokenizer.token_to_id(END_OF_TEXT)
+        self.pad = token_id(chat.tokenizer, END_OF_TEXT)
         self.model = new_model(settings.seed)
         hidden = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in n]
         self.rest = [p for n, p in self.model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -150,7 +151,7 @@ class Trainer:
             loss, right = self._forward(batch)
             loss.backward()
             seen += _counted(batch, loss, right)
-        total = self.workers.sum_gradients(self.parameters, seen)
+        total = sum_gradients(self.workers, self.parameters, seen)
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad /= total["targets"]

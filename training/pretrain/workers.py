@@ -9,13 +9,13 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import distributed, multiprocessing
 from torch.nn import Parameter
 
 from training.pretrain.batches import KINDS
+from training.workers import Workers
 
 SUMS = (
     *("tokens", "targets", "loss"),
@@ -24,36 +24,16 @@ SUMS = (
 """What is summed beside the gradients."""
 
 
-@dataclass(frozen=True)
-class Workers:
-    """Which of the processes of a run this is."""
-
-    rank: int = 0
-    count: int = 1
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes the files."""
-        return self.rank == 0
-
-    def sum_gradients(self, parameters: Sequence[Parameter], sums: Counter[str]) -> Counter[str]:
-        """Add up gradients, in place, and `sums` over all workers."""
-        if self.count == 1:
-            return sums
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        numbers = torch.tensor([float(sums[name]) for name in SUMS])
-        flat = torch.cat([numbers, *(g.flatten() for g in gradients)])
-        distributed.all_reduce(flat)
-        at = len(SUMS)
-        for gradient in gradients:
-            gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
-            at += gradient.numel()
-        total = Counter({name: flat[i].item() for i, name in enumerate(SUMS) if flat[i]})
-        total["tokens"] = round(total["tokens"])
-        return total
+def sum_gradients(
+    workers: Workers, parameters: Sequence[Parameter], sums: Counter[str]
+) -> Counter[str]:
+    """Add up gradients, in place, and `sums` over all workers."""
+    if workers.count == 1:
+        return sums
+    numbers = workers.add(parameters, [float(sums[name]) for name in SUMS])
+    total = Counter({name: found for name, found in zip(SUMS, numbers, strict=True) if found})
+    total["tokens"] = round(total["tokens"])
+    return total
 
 
 def run_workers(job: Callable[[Workers], None], count: int) -> None:
