@@ -191,10 +191,12 @@ class SubCalls:
                             return
                         index, prompt = todo.popleft()
                         refused = self._reserve()
-                    if refused is None:
-                        calls[index], outcomes[index] = self._send(prompt)
-                    else:
+                    if refused is not None:
                         outcomes[index] = refused
+                        continue
+                    self._watch(CallBegun(self._open_loops, self.turn, "sub"))
+                    calls[index], outcomes[index] = self._answered(prompt)
+                    self._watch(CallEnded(self._open_loops, calls[index]))  # kept if Ctrl-C is here
             finally:  # empty by now, unless something broke: then nobody shall go on
                 todo.clear()
 
@@ -222,12 +224,6 @@ class SubCalls:
         if self.fatal is not None:
             return CallRefused(say("calls", "failed", reason=self.fatal))
         return None
-
-    def _send(self, prompt: str) -> tuple[Call, _Outcome]:
-        self._watch(CallBegun(self._open_loops, self.turn, "sub"))
-        call, outcome = self._answered(prompt)
-        self._watch(CallEnded(self._open_loops, call))
-        return call, outcome
 
     def _answered(self, prompt: str) -> tuple[Call, _Outcome]:
         messages = (Message("user", prompt),)

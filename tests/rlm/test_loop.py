@@ -672,6 +672,18 @@ def test_ctrl_c_keeps_what_had_happened() -> None:
     assert [call.completion.text for call in went.calls if call.kind == "sub"] == ["1"]
 
 
+def test_ctrl_c_while_an_answer_is_shown_keeps_that_answer() -> None:
+    def watch(event: Event) -> None:
+        if isinstance(event, CallEnded) and event.call.kind == "sub":
+            raise KeyboardInterrupt
+
+    client = Scripted([code("llm_query('one?')\nllm_query('two?')"), "1", "2"])
+    with pytest.raises(Interrupted) as raised:
+        RLM(client, watch=watch).completion(SHORT, QUERY)
+    went = raised.value.trajectory
+    assert [call.completion.text for call in went.calls if call.kind == "sub"] == ["1"]
+
+
 def test_ctrl_c_while_vanilla_reads_is_the_same_error() -> None:
     with pytest.raises(Interrupted) as raised:
         Vanilla(Scripted([STOP])).completion(SHORT, QUERY)
