@@ -290,8 +290,9 @@ def engine() -> list[Finding]:
 
 
 def model_files() -> list[Finding]:
-    """The two model files that come with the package."""
-    return [*_file("embedded/model", "embedded"), *_file("embedded/base", "embedded/base")]
+    """The model files that come with the package."""
+    files = (("model", "embedded"), ("base", "embedded/base"), ("sft", "embedded/sft"))
+    return [finding for name, spec in files for finding in _file(f"embedded/{name}", spec)]
 
 
 def _file(name: str, spec: str) -> list[Finding]:

@@ -46,6 +46,8 @@ def test_prompts_words_and_model_are_inside(wheel: Path) -> None:
         "rlm/models/nano/embedded.json",
         "rlm/models/nano/embedded-base.gguf",
         "rlm/models/nano/embedded-base.json",
+        "rlm/models/nano/embedded-sft.gguf",
+        "rlm/models/nano/embedded-sft.json",
     } <= names
 
 

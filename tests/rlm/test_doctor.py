@@ -412,12 +412,12 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_model_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlm.clients._NANO", tmp_path)
-    assert [f.status for f in doctor.model_files()] == ["missing", "missing"]
+    assert [f.status for f in doctor.model_files()] == ["missing"] * 3
     (tmp_path / "embedded.gguf").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     (tmp_path / "embedded.json").write_text('{"sha256": "4c5211ad"}')
     (tmp_path / "embedded-base.gguf").write_bytes(b"GGUF")
-    model, base = doctor.model_files()
-    assert (model.status, base.status) == ("problem", "note")
+    model, base, sft = doctor.model_files()
+    assert (model.status, base.status, sft.status) == ("problem", "note", "missing")
     assert "embedded.gguf, 0.0 MB, is damaged: its sha256 " in model.text
     assert not doctor.is_ready([model, base])
 

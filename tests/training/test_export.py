@@ -27,7 +27,7 @@ LORA = {
 TENSOR = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 
 
-@pytest.mark.parametrize("spec", ["embedded", "embedded/base"])
+@pytest.mark.parametrize("spec", ["embedded", "embedded/base", "embedded/sft"])
 def test_shipped_files_come_back_byte_for_byte(spec: str, tmp_path: Path) -> None:
     """Guards both directions at once: weights, sizes, tokens, merges, template and end token."""
     shipped = needs_engine(spec)
