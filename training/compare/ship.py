@@ -53,7 +53,8 @@ def ship(out: Path, target: Path) -> dict[str, Any]:
     base = next(model for model in report["models"] if model["name"] == "base")
     if not base["spec"].startswith("embedded"):
         raise ValueError(f"its base is {base['spec']}, not an embedded model")
-    merged, result = out / "merged" / best, _json(out / "seeds" / best / "result.json")
+    merged = out / "merged" / best
+    result, written = _json(out / "seeds" / best / "result.json"), _json(merged / "merge.json")
     model = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(merged).backend_tokenizer
     export_gguf(target, model.state_dict(), model.config, tokenizer, name=target.stem)
@@ -65,7 +66,7 @@ def ship(out: Path, target: Path) -> dict[str, Any]:
         "base": {"spec": base["spec"], "digest": base["digest"]},
         "settings": settings,
         "result": {key: result[key] for key in RESULTS},
-        "merged": {key: _json(merged / "merge.json")[key] for key in ("onto", "difference")},
+        "merged": {key: written[key] for key in ("onto", "difference")},
         "torch": torch.__version__,
     }
     target.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
