@@ -27,8 +27,10 @@ FORMATS: Final[tuple[Format, ...]] = ("auto", "text", "html", "pdf")
 _HEAD: Final = 1024
 """Bytes at the start in which a PDF or a page says what it is."""
 _PAGE: Final = re.compile(
-    rb"(?:\s|<\?xml[^>]*\?>|<!--.*?-->)*<(?:!doctype\s+html|html)\b", re.DOTALL | re.IGNORECASE
+    rb"(?:\s|<\?xml[^>]*\?>|<!--(?>.*?-->))*+<(?:!doctype\s+html|html)\b",
+    re.DOTALL | re.IGNORECASE,
 )
+"""Possessive: a file of many comments is looked at once, not in every way to divide it."""
 _BINARY: Final = {
     b"PK\x03\x04": "a ZIP archive (Word, EPUB and OpenDocument files are such, too)",
     b"\x1f\x8b": "compressed with gzip",

@@ -83,6 +83,13 @@ def test_what_a_file_is_stands_in_it(data: bytes, kind: str) -> None:
     assert told(data) == kind
 
 
+def test_many_comments_are_looked_at_once() -> None:
+    """A file of them took longer than anybody waits: each could end where any other did."""
+    comments = b"<!---->" * 140
+    assert told(comments + b"<p>") == "text"
+    assert told(comments + b"<html>") == "html"
+
+
 def test_utf_8_loses_its_mark(write: Write) -> None:
     file = write("\ufeffÉmile\r\n".encode())
     assert read(file) == Document(file, "Émile\r\n")
