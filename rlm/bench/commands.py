@@ -315,17 +315,21 @@ def _command(
 
 
 def _report(args: argparse.Namespace) -> int:
+    from rlm.bench import outputs
+    from rlm.bench.records import RESULTS, folder
     from rlm.bench.report import page
 
     logs = _logs(args.runs)
     if logs:
         from rlm.bench.report import logs as pages_of_logs
 
+        outputs.apart(args.output, logs, option="-o")
         with _statistics("report"):
             size = pages_of_logs.write(logs, args.output)
         print(f"{args.output}: {size / 1e6:.1f} MB")
         return 0
     runs = [_existing(run) for run in args.runs]
+    outputs.apart(args.output, [folder(run) / RESULTS for run in runs], option="-o")
     with _statistics("report"), _progress("reading") as progress:
         size = page.write(runs, args.output, progress=progress)
     print(f"{args.output}: {size / 1e6:.1f} MB")
@@ -378,7 +382,8 @@ def _plot(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from rlm.bench import frame
+    from rlm.bench import frame, outputs
+    from rlm.bench.records import RESULTS, folder
 
     if args.columns:
         print("\n".join(f"{name:<{frame.WIDEST}} {text}" for name, text in frame.COLUMNS.items()))
@@ -388,6 +393,8 @@ def _table(args: argparse.Namespace) -> int:
     if args.format == "parquet" and args.output is None and sys.stdout.isatty():
         raise UsageError("parquet is no text; add -o FILE.parquet, or send it into a pipe")
     runs = [_existing(run) for run in args.runs]
+    if args.output is not None:
+        outputs.apart(args.output, [folder(run) / RESULTS for run in runs], option="-o")
     with _statistics("table"):
         data = frame.written(runs, args.format)
     if args.output is None:

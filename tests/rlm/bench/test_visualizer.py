@@ -383,6 +383,23 @@ def test_a_folder_of_logs_and_its_name(theirs, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    "args",
+    [
+        ["report", "theirs.jsonl", "-o", "./theirs.jsonl"],
+        ["report", "a", "-o", "runs/a/results.jsonl"],
+        ["table", "a", "-o", "runs/a/results.jsonl"],
+    ],
+)
+def test_what_is_read_is_never_replaced(theirs, tmp_path, monkeypatch, capsys, args):
+    monkeypatch.chdir(tmp_path)
+    stored(Path("runs/a"), record())
+    before = Path(args[-1]).read_bytes()
+    assert main(args) == 2
+    assert "is what is read, and would be replaced: choose" in capsys.readouterr().err
+    assert Path(args[-1]).read_bytes() == before
+
+
+@pytest.mark.parametrize(
     ("args", "status", "told"),
     [
         (["nowhere"], 2, "unknown run 'nowhere'; there are: a"),
