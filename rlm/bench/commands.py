@@ -14,6 +14,7 @@ from typing import Final
 
 from rlm.bench.options import typed
 from rlm.errors import RLMError, UsageError
+from rlm.visible import line, visible
 
 _COMPARE: Final = """\
 Compare two runs cell by cell: the same question on the same document, then and now. For each task,
@@ -398,6 +399,8 @@ def _table(args: argparse.Namespace) -> int:
     with _statistics("table"):
         data = frame.written(runs, args.format)
     if args.output is None:
+        if sys.stdout.isatty():
+            data = visible(data.decode()).encode()
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return 0
@@ -433,7 +436,7 @@ def _compare(args: argparse.Namespace) -> int:
         columns, color = shutil.get_terminal_size().columns, sys.stdout.isatty()
         print(render(found, width=columns, color=color))
         for finding in findings:
-            print(finding.text)
+            print(line(finding.text))
     return 0 if changes and all(finding.passed for finding in findings) else 1
 
 
@@ -445,9 +448,9 @@ def _verify(args: argparse.Namespace) -> int:
         report = verify(_existing(args.place), progress=progress)
     for found in report.mismatches:
         where = f"{RESULTS}:{found.line}: " if found.line else ""
-        print(f"{where}{_printable(found.text)}")
+        print(f"{where}{line(found.text)}")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {line(note)}")
     counts = f"rows: {report.rows}, documents: {report.documents}"
     print(f"{report.run}: {counts}, mismatches: {len(report.mismatches)}")
     return 0 if report.rows and not report.mismatches else 1
@@ -479,7 +482,7 @@ def _trace(args: argparse.Namespace) -> int:
             answer=record.prediction,
             ended=f"failed: {failed.type}" if failed else f"ended by {record.ended_by}",
         )
-        console.print(f"{name}: {record.verdict}", style="bold")
+        console.print(f"{line(name)}: {record.verdict}", style="bold")
         console.print(tree)
     return 0
 
@@ -533,8 +536,3 @@ def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
     ) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, rows: bar.update(task, completed=done, total=rows)
-
-
-def _printable(text: str) -> str:
-    """The text without what a terminal would take for commands."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
