@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from rlm import RLM, Trajectory, connect
 from rlm.bench import records
 from rlm.bench.report import logs
+from rlm.bench.report.payload import pack
 from rlm.bench.verify import read_trajectory
 from rlm.bench.visualizer import export, read
 from rlm.cli import main
@@ -331,6 +333,58 @@ def test_what_is_no_log_is_told(tmp_path, text, told):
     path.write_text(text)
     with pytest.raises(RecordError, match=re.escape(told)):
         read.read(path)
+
+
+TURN = '{"prompt": [], "response": "", "code_blocks": [], %s}'
+CALL = """"code_blocks": [{"code": "", "result": {"rlm_calls": [{"prompt": "", "response": "",
+"metadata": {"iterations": [{"prompt": "", "response": "", %s}]}}]}}]""".replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (TURN % '"final_answer": []', "IndexError"),
+        (TURN % '"iteration_time": NaN', "nan is no time in seconds"),
+        (TURN % '"iteration_time": "inf"', "'inf' is no time in seconds"),
+        (TURN % '"iteration_time": 1e999', "inf is no time in seconds"),
+        (TURN % ('"x": ' + "[" * 100_000), "RecursionError"),
+        (TURN % reduce(lambda inner, _: CALL % inner, range(40), '"code_blocks": []'), "32 levels"),
+        (json.dumps(THEIRS[2]).replace("20,", "Infinity,"), "OverflowError"),
+        (json.dumps(THEIRS[2]).replace("20,", "-1,"), "-1 is no count"),
+    ],
+)
+def test_a_malformed_line_is_told_by_its_number(tmp_path, line, told):
+    path = written(tmp_path / "log.jsonl", THEIRS[:2])
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(RecordError, match=rf"log\.jsonl:3 is no line of a log: .*{told}"):
+        read.read(path)
+
+
+def test_the_deepest_log_that_is_read_is_shown(tmp_path):
+    """What reads a log stops before what shows it runs out of room."""
+    loops = reduce(lambda inner, _: CALL % inner, range(read.LEVELS - 1), '"code_blocks": []')
+    path = tmp_path / "log.jsonl"
+    path.write_text(TURN % loops + "\n")
+    page = logs.render([read.read(path)])
+    assert json.dumps(unpacked(page, "chunk0")).count('"kind": "loop"') == read.LEVELS - 1
+
+
+def test_variables_that_are_no_numbers_and_odd_line_breaks_are_read(tmp_path):
+    """Python's json writes NaN, and JSON allows U+2028 and U+0085 inside a text."""
+    rows = json.loads(json.dumps(THEIRS))
+    rows[2]["code_blocks"][0]["result"]["locals"] = {"x": float("nan")}
+    rows[3]["response"] = "one\u2028two\u0085three"
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf-8")
+    first, last = read.read(path).trajectory.turns
+    assert first.cells[0].result.variables == ("x",)
+    assert last.reply == "one\u2028two\u0085three"
+
+
+def test_a_page_never_holds_what_no_browser_reads():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        pack([float("nan")])
 
 
 def unpacked(text: str, name: str):
