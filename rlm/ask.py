@@ -92,7 +92,12 @@ def _add_loop(add: Callable[..., Any]) -> None:
         choices=("auto", "full", "compact"),
         help="system prompt (default: auto, which is compact for embedded models, else full)",
     )
-    add("--max-iterations", type=int, metavar="N", help="most turns (default: 20)")
+    add(
+        "--max-iterations",
+        type=typed("parse_count"),
+        metavar="N",
+        help="most turns (default: 20)",
+    )
     add(
         "--sandbox",
         choices=("auto", *BACKENDS),
