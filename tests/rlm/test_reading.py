@@ -121,6 +121,18 @@ def test_an_encoding_of_no_text_is_refused(write: Write, encoding: str) -> None:
         read(write(b"61"), encoding=encoding)
 
 
+@pytest.mark.parametrize("encoding", ["undefined", "idna"])
+def test_an_encoding_that_names_no_place_is_refused(write: Write, encoding: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot be read as {encoding} text .*; say what it is"):
+        read(write(b"xn--a"), encoding=encoding)
+
+
+def test_a_closed_stdin_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after the shell's <&-
+    with pytest.raises(UsageError, match="stdin is closed"):
+        read("-")
+
+
 def test_the_named_encoding_is_judged_too(write: Write) -> None:
     with pytest.raises(UsageError, match=r"is not ascii text \(byte 0xc3 at offset 1\)"):
         read(write("aé".encode()), encoding="ascii")
