@@ -320,7 +320,8 @@ def _report(args: argparse.Namespace) -> int:
     from rlm.bench.records import RESULTS, folder
     from rlm.bench.report import page
 
-    logs = _logs(args.runs)
+    places = list(map(_run_of, args.runs))
+    logs = _logs(places)
     if logs:
         from rlm.bench.report import logs as pages_of_logs
 
@@ -329,12 +330,20 @@ def _report(args: argparse.Namespace) -> int:
             size = pages_of_logs.write(logs, args.output)
         print(f"{args.output}: {size / 1e6:.1f} MB")
         return 0
-    runs = [_existing(run) for run in args.runs]
+    runs = list(map(_existing, places))
     outputs.apart(args.output, [folder(run) / RESULTS for run in runs], option="-o")
     with _statistics("report"), _progress("reading") as progress:
         size = page.write(runs, args.output, progress=progress)
     print(f"{args.output}: {size / 1e6:.1f} MB")
     return 0
+
+
+def _run_of(place: str) -> str:
+    """The folder of a run whose results are named; else the same place."""
+    from rlm.bench.records import RESULTS
+
+    path = Path(place)
+    return str(path.absolute().parent) if path.name == RESULTS and path.is_file() else place
 
 
 def _logs(places: Sequence[str]) -> list[Path]:
@@ -353,6 +362,10 @@ def _logs(places: Sequence[str]) -> list[Path]:
             f"{other} holds logs and {runs[0]} is a run: an imported log is no result of a "
             "benchmark; give each a page of its own"
         )
+    for place, files in found:
+        if files and Path(place).is_dir():
+            note = f"note: {place} is no run: all {len(files)} of its *.jsonl are read as logs"
+            print(line(note), file=sys.stderr)
     return [path for _, files in found for path in files]
 
 

@@ -78,6 +78,11 @@ def read(path: Path) -> Log:
         try:
             row = json.loads(line)
             kind = row.get("type", "iteration")
+            if kind == "iteration" and "code_blocks" not in row:
+                raise RecordError(
+                    f"{path}:{number} is not of a log of the RLM visualizer (no field "
+                    "code_blocks); for a run name its folder"
+                )
             if kind == "iteration":
                 _loop([row])  # so that what is wrong with it is told by its line
                 turns.append(row)

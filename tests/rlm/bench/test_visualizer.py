@@ -22,6 +22,7 @@ from rlm.bench.verify import read_trajectory
 from rlm.bench.visualizer import export, read
 from rlm.cli import main
 from rlm.errors import ProtocolError, RecordError
+from rlm.limits import Budget
 from rlm.messages import Completion, Usage
 from rlm.sandbox.base import CellResult, Final
 from rlm.trajectory import Call, Cell, ChildRun, Turn
@@ -323,7 +324,7 @@ def test_loops_below_of_others_have_their_context_as_prompt(tmp_path):
         ("", "holds no iteration: it is no log of the RLM visualizer"),
         ('{"type": "metadata"}\n', "holds no iteration"),
         ("[1]\n", "log.jsonl:1 is no line of a log"),
-        ('\n{"response": "x"}\n', "log.jsonl:2 is no line of a log: KeyError('code_blocks')"),
+        ('\n{"response": "x"}\n', "log.jsonl:2 is not of a log of the RLM visualizer (no"),
         ("{\n", "log.jsonl:1 is no line of a log"),
         ('{"prompt": [], "response": "", "code_blocks": [{"code": 1}]}', "KeyError('result')"),
     ],
@@ -421,12 +422,39 @@ def test_hostile_logs_are_text(tmp_path):
     text.encode()
 
 
+def test_the_results_of_a_run_are_the_run(tmp_path, monkeypatch, capsys):
+    """A file that the shell completes; another of the kind is told to be no log."""
+    monkeypatch.chdir(tmp_path)
+    stored(Path("first"), record())
+    assert main(["report", "first/results.jsonl"]) == 0
+    assert "<h1>first</h1>" in Path("report.html").read_text()
+    Path("first/results.jsonl").rename("copy.jsonl")
+    assert main(["report", "copy.jsonl"]) == 1
+    assert "(no field code_blocks); for a run name its folder" in capsys.readouterr().err
+
+
+def test_a_loop_that_had_only_its_last_call_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    answer = RLM(Scripted(["an elm"]), budget=Budget(calls=1)).completion("short", "Which?")
+    assert not answer.trajectory.turns
+    row = record()
+    trace = records.write_trace(Path("runs/a"), row.key, answer.trajectory.to_dict())
+    stored(Path("runs/a"), replace(row, trace=trace))
+    assert main(["export", "a"]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    log = read.read(Path(told.out.strip()))
+    assert (log.answer, log.trajectory.turns) == ("an elm", ())
+
+
 def test_a_folder_of_logs_and_its_name(theirs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("many").mkdir()
     for name in ("b", "a"):
         written(Path("many", f"{name}.jsonl"), THEIRS)
     assert main(["report", "many", "-o", "many.html"]) == 0
+    told = "note: many is no run: all 2 of its *.jsonl are read as logs\n"
+    assert capsys.readouterr().err == told
     assert [row["name"] for row in unpacked(Path("many.html").read_text(), "index")] == ["a", "b"]
     stored(Path("runs/many"), record())
     assert main(["report", "many"]) == 0  # a run of that name comes first
