@@ -14,6 +14,7 @@ from typing import Final
 
 from rlm.bench.options import typed
 from rlm.errors import RLMError, UsageError
+from rlm.tree import count
 from rlm.visible import line, visible
 
 _COMPARE: Final = """\
@@ -364,7 +365,8 @@ def _logs(places: Sequence[str]) -> list[Path]:
         )
     for place, files in found:
         if files and Path(place).is_dir():
-            note = f"note: {place} is no run: all {len(files)} of its *.jsonl are read as logs"
+            told = count(len(files), "file")
+            note = f"note: {place} is no run; its *.jsonl are read as logs: {told}"
             print(line(note), file=sys.stderr)
     return [path for _, files in found for path in files]
 

@@ -453,7 +453,7 @@ def test_a_folder_of_logs_and_its_name(theirs, tmp_path, monkeypatch, capsys):
     for name in ("b", "a"):
         written(Path("many", f"{name}.jsonl"), THEIRS)
     assert main(["report", "many", "-o", "many.html"]) == 0
-    told = "note: many is no run: all 2 of its *.jsonl are read as logs\n"
+    told = "note: many is no run; its *.jsonl are read as logs: 2 files\n"
     assert capsys.readouterr().err == told
     assert [row["name"] for row in unpacked(Path("many.html").read_text(), "index")] == ["a", "b"]
     stored(Path("runs/many"), record())
