@@ -92,7 +92,12 @@ def _add_loop(add: Callable[..., Any]) -> None:
         choices=("auto", "full", "compact"),
         help="system prompt (default: auto, which is compact for embedded models, else full)",
     )
-    add("--max-iterations", type=int, metavar="N", help="most turns (default: 20)")
+    add(
+        "--max-iterations",
+        type=typed("parse_count"),
+        metavar="N",
+        help="most turns (default: 20)",
+    )
     add(
         "--sandbox",
         choices=("auto", *BACKENDS),
@@ -161,8 +166,10 @@ def run(args: argparse.Namespace) -> int:
     """
     _refuse(args)
     if args.save:
+        from rlm.bench import outputs
         from rlm.bench.report import question
 
+        outputs.apart(Path(args.save), [args.file], option="--save")
         question.check(Path(args.save))
     document = read(args.file, form=args.format, encoding=args.encoding)
     with closing(_connect(args)) as client, _view(args) as view:
@@ -285,7 +292,7 @@ def _answer(
 
 
 def _finish(args: argparse.Namespace, document: Document, sides: Sequence[Side]) -> int:
-    """Show what was found, the answer last; the exit status."""
+    """Show what was found, then the answer, then write the page; the exit status."""
     main, console = sides[0], _console()
     if main.answer is None and sides[-1].outcome == "stopped":
         _show_found(console, main.trajectory)
@@ -293,18 +300,17 @@ def _finish(args: argparse.Namespace, document: Document, sides: Sequence[Side])
         _show_tree(console, main, document, args.question)
     if args.compare:
         _show_table(console, sides[::-1], document, args.question)
-    if args.save:
-        _save(args, document, sides)
     if not args.quiet and main.answer is not None:
         if sys.stderr.isatty():
             console.print()
         console.print(_summary(main.answer), style="dim", soft_wrap=True)
     _show_answer(args, sides)
+    saved = not args.save or _save(args, document, sides)
     if sides[-1].outcome == "stopped":
         print("rlm: stopped", file=sys.stderr)
         return INTERRUPTED
     if main.text.strip():
-        return 0
+        return 0 if saved else 1
     print(f"rlm: {visible(_why_not(main, args, document))}", file=sys.stderr)
     return 1
 
@@ -317,11 +323,11 @@ def _show_answer(args: argparse.Namespace, sides: Sequence[Side]) -> None:
         if args.compare:
             other = sides[1].answer if sides[1:] else None
             row["vanilla"] = other and other.to_dict()
-        print(json.dumps(row))
+        print(json.dumps(row), flush=True)
     elif main.text.strip() and not args.json:
         if sys.stdout.isatty() and sys.stderr.isatty() and not args.quiet:
             _console().print("answer:", style="bold green")
-        print(visible(main.text) if sys.stdout.isatty() else main.text)
+        print(visible(main.text) if sys.stdout.isatty() else main.text, flush=True)
 
 
 def _show_found(console: Console, went: Trajectory) -> None:
@@ -381,13 +387,19 @@ def _show_table(console: Console, sides: Sequence[Side], document: Document, que
     console.print(table)
 
 
-def _save(args: argparse.Namespace, document: Document, sides: Sequence[Side]) -> None:
+def _save(args: argparse.Namespace, document: Document, sides: Sequence[Side]) -> bool:
+    """Write the page; whether it could be written. If not, it is told why."""
     from rlm.bench.report import question
 
     asked = question.Question(args.question, document.name, document.text)
-    size = question.write(asked, sides[::-1], Path(args.save))
+    try:
+        size = question.write(asked, sides[::-1], Path(args.save))
+    except UsageError as error:
+        print(f"rlm: {visible(str(error))}", file=sys.stderr)
+        return False
     if not args.quiet:
-        print(f"{args.save}: {size / 1e6:.2f} MB", file=sys.stderr)
+        print(f"{visible(args.save)}: {size / 1e6:.2f} MB", file=sys.stderr)
+    return True
 
 
 def _why_not(side: Side, args: argparse.Namespace, document: Document) -> str:

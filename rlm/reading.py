@@ -27,8 +27,10 @@ FORMATS: Final[tuple[Format, ...]] = ("auto", "text", "html", "pdf")
 _HEAD: Final = 1024
 """Bytes at the start in which a PDF or a page says what it is."""
 _PAGE: Final = re.compile(
-    rb"(?:\s|<\?xml[^>]*\?>|<!--.*?-->)*<(?:!doctype\s+html|html)\b", re.DOTALL | re.IGNORECASE
+    rb"(?:\s|<\?xml[^>]*\?>|<!--(?>.*?-->))*+<(?:!doctype\s+html|html)\b",
+    re.DOTALL | re.IGNORECASE,
 )
+"""Possessive: a file of many comments is looked at once, not in every way to divide it."""
 _BINARY: Final = {
     b"PK\x03\x04": "a ZIP archive (Word, EPUB and OpenDocument files are such, too)",
     b"\x1f\x8b": "compressed with gzip",
@@ -93,6 +95,8 @@ def told(data: bytes) -> Literal["text", "html", "pdf"]:
 
 
 def _bytes(file: str) -> bytes:
+    if file == "-" and sys.stdin is None:  # the shell's <&-
+        raise UsageError("stdin is closed, so that - has no text: give a file, or a pipe")
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
@@ -109,6 +113,11 @@ def _decoded(name: str, data: bytes, encoding: str) -> str:
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(_not_text(name, data, encoding, error.start)) from None
+    except UnicodeError as error:  # of codecs that name no place, as idna
+        raise UsageError(
+            f"{name} cannot be read as {encoding} text ({error}); say what it is, such as "
+            "--encoding latin-1 or --encoding cp1252"
+        ) from None
 
 
 def _not_text(name: str, data: bytes, encoding: str, at: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlm.messages import Usage
 from rlm.trajectory import ChildRun, Trajectory
-from rlm.visible import short
+from rlm.visible import short, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -66,7 +66,7 @@ def _node(head: str, query: str, done: Trajectory, end: str) -> Text:
     text = Text(head, style="bold")
     text.append(f"\n{short(query, CHARS)}", style="not bold cyan")
     did = _did(own.turns, own.sub_calls, own.usage)
-    text.append(f"\n{did}; {end}", style="not bold")
+    text.append(visible(f"\n{did}; {end}"), style="not bold")
     return text
 
 

@@ -12,10 +12,15 @@ def visible(text: str) -> str:
     )
 
 
+def line(text: str) -> str:
+    """The same on one line: a line break is shown by its number, too."""
+    return visible(text).replace("\n", "\u27e8U+000A\u27e9")
+
+
 def short(text: str, most: int) -> str:
     """The text as one line of at most `most` characters, with ``…`` where its end is left out."""
-    line = visible(" ".join(text[: 8 * most].split()))
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    found = visible(" ".join(text[: 8 * most].split()))
+    return found if len(found) <= most else f"{found[: most - 1]}…"
 
 
 def _is_hidden(c: str) -> bool:

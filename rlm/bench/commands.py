@@ -14,6 +14,8 @@ from typing import Final
 
 from rlm.bench.options import typed
 from rlm.errors import RLMError, UsageError
+from rlm.tree import count
+from rlm.visible import line, visible
 
 _COMPARE: Final = """\
 Compare two runs cell by cell: the same question on the same document, then and now. For each task,
@@ -315,21 +317,34 @@ def _command(
 
 
 def _report(args: argparse.Namespace) -> int:
+    from rlm.bench import outputs
+    from rlm.bench.records import RESULTS, folder
     from rlm.bench.report import page
 
-    logs = _logs(args.runs)
+    places = list(map(_run_of, args.runs))
+    logs = _logs(places)
     if logs:
         from rlm.bench.report import logs as pages_of_logs
 
+        outputs.apart(args.output, logs, option="-o")
         with _statistics("report"):
             size = pages_of_logs.write(logs, args.output)
         print(f"{args.output}: {size / 1e6:.1f} MB")
         return 0
-    runs = [_existing(run) for run in args.runs]
+    runs = list(map(_existing, places))
+    outputs.apart(args.output, [folder(run) / RESULTS for run in runs], option="-o")
     with _statistics("report"), _progress("reading") as progress:
         size = page.write(runs, args.output, progress=progress)
     print(f"{args.output}: {size / 1e6:.1f} MB")
     return 0
+
+
+def _run_of(place: str) -> str:
+    """The folder of a run whose results are named; else the same place."""
+    from rlm.bench.records import RESULTS
+
+    path = Path(place)
+    return str(path.absolute().parent) if path.name == RESULTS and path.is_file() else place
 
 
 def _logs(places: Sequence[str]) -> list[Path]:
@@ -348,6 +363,11 @@ def _logs(places: Sequence[str]) -> list[Path]:
             f"{other} holds logs and {runs[0]} is a run: an imported log is no result of a "
             "benchmark; give each a page of its own"
         )
+    for place, files in found:
+        if files and Path(place).is_dir():
+            told = count(len(files), "file")
+            note = f"note: {place} is no run; its *.jsonl are read as logs: {told}"
+            print(line(note), file=sys.stderr)
     return [path for _, files in found for path in files]
 
 
@@ -378,7 +398,8 @@ def _plot(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from rlm.bench import frame
+    from rlm.bench import frame, outputs
+    from rlm.bench.records import RESULTS, folder
 
     if args.columns:
         print("\n".join(f"{name:<{frame.WIDEST}} {text}" for name, text in frame.COLUMNS.items()))
@@ -388,9 +409,13 @@ def _table(args: argparse.Namespace) -> int:
     if args.format == "parquet" and args.output is None and sys.stdout.isatty():
         raise UsageError("parquet is no text; add -o FILE.parquet, or send it into a pipe")
     runs = [_existing(run) for run in args.runs]
+    if args.output is not None:
+        outputs.apart(args.output, [folder(run) / RESULTS for run in runs], option="-o")
     with _statistics("table"):
         data = frame.written(runs, args.format)
     if args.output is None:
+        if sys.stdout.isatty():
+            data = visible(data.decode()).encode()
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return 0
@@ -426,7 +451,7 @@ def _compare(args: argparse.Namespace) -> int:
         columns, color = shutil.get_terminal_size().columns, sys.stdout.isatty()
         print(render(found, width=columns, color=color))
         for finding in findings:
-            print(finding.text)
+            print(line(finding.text))
     return 0 if changes and all(finding.passed for finding in findings) else 1
 
 
@@ -438,9 +463,9 @@ def _verify(args: argparse.Namespace) -> int:
         report = verify(_existing(args.place), progress=progress)
     for found in report.mismatches:
         where = f"{RESULTS}:{found.line}: " if found.line else ""
-        print(f"{where}{_printable(found.text)}")
+        print(f"{where}{line(found.text)}")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {line(note)}")
     counts = f"rows: {report.rows}, documents: {report.documents}"
     print(f"{report.run}: {counts}, mismatches: {len(report.mismatches)}")
     return 0 if report.rows and not report.mismatches else 1
@@ -472,7 +497,7 @@ def _trace(args: argparse.Namespace) -> int:
             answer=record.prediction,
             ended=f"failed: {failed.type}" if failed else f"ended by {record.ended_by}",
         )
-        console.print(f"{name}: {record.verdict}", style="bold")
+        console.print(f"{line(name)}: {record.verdict}", style="bold")
         console.print(tree)
     return 0
 
@@ -526,8 +551,3 @@ def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
     ) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, rows: bar.update(task, completed=done, total=rows)
-
-
-def _printable(text: str) -> str:
-    """The text without what a terminal would take for commands."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

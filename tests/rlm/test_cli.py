@@ -333,9 +333,13 @@ def test_max_iterations(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 turn, 0 sub-calls" in capsys.readouterr().err
 
 
-def test_no_iterations_is_a_usage_error(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ask("--max-iterations", "0") == 2
-    assert "max_iterations 0" in capsys.readouterr().err
+@pytest.mark.parametrize("number", ["0", "-1", "x"])
+def test_max_iterations_has_bounds(
+    ask: Ask, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        ask("--max-iterations", number)
+    assert f"--max-iterations: {number!r} is not a whole number from 1" in capsys.readouterr().err
 
 
 def test_failed_call_is_one_line(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,13 @@ def test_what_a_file_is_stands_in_it(data: bytes, kind: str) -> None:
     assert told(data) == kind
 
 
+def test_many_comments_are_looked_at_once() -> None:
+    """A file of them took longer than anybody waits: each could end where any other did."""
+    comments = b"<!---->" * 140
+    assert told(comments + b"<p>") == "text"
+    assert told(comments + b"<html>") == "html"
+
+
 def test_utf_8_loses_its_mark(write: Write) -> None:
     file = write("\ufeffÉmile\r\n".encode())
     assert read(file) == Document(file, "Émile\r\n")
@@ -112,6 +119,18 @@ def test_utf_16_is_recognised(write: Write) -> None:
 def test_an_encoding_of_no_text_is_refused(write: Write, encoding: str) -> None:
     with pytest.raises(UsageError, match=f"there is no encoding '{encoding}' of text; such are"):
         read(write(b"61"), encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "idna"])
+def test_an_encoding_that_names_no_place_is_refused(write: Write, encoding: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot be read as {encoding} text .*; say what it is"):
+        read(write(b"xn--a"), encoding=encoding)
+
+
+def test_a_closed_stdin_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after the shell's <&-
+    with pytest.raises(UsageError, match="stdin is closed"):
+        read("-")
 
 
 def test_the_named_encoding_is_judged_too(write: Write) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,8 @@ def write(
     """Draw what some runs and trainings have data for, and say which file was written.
 
     Args:
-        places: names under ``runs/``, folders of runs, or folders of ``training.sft``.
+        places: names under ``runs/``, folders of runs, or folders of ``training.sft``; one that is
+            named twice is drawn once.
         folder: where the files go; made if it is not there, files of the same name are replaced.
         kinds: of `KINDS`; none is all for which there is data.
         formats: of `rlm.bench.plots.kinds.FORMATS`.
@@ -62,6 +64,8 @@ def write(
         RecordError: a run or a log cannot be read, or a run has no cells.
         UsageError: there is no data for a kind that was asked for, or a file cannot be written.
     """
+    places = _once(places)
+    taken: set[str] = set()
     folders = {place: path for place in places if (path := training_at(place)) is not None}
     runs = read([place for place in places if place not in folders])
     trainings = [
@@ -72,9 +76,9 @@ def write(
         for kind in kinds or KINDS:
             drawn = False
             for name, figure in _figures(kind, runs, trainings, width):
-                drawn = True
+                drawn, free = True, _free(name, taken)
                 for form in formats:
-                    path = folder / f"{name}.{form}"
+                    path = folder / f"{free}.{form}"
                     style.save(figure, path, form)
                     yield path
             if kinds and not drawn:
@@ -150,6 +154,20 @@ def _heat_maps(runs: Sequence[Run], width: float) -> Iterator[Named]:
 
 def _stem(kind: str, task: str, unit: Unit) -> str:
     return f"{kind}-{_plain(task)}" + ("" if unit == "tokens" else f"-{unit}")
+
+
+def _once(places: Sequence[str]) -> list[str]:
+    """The places without those that are one of the others by another name."""
+    folders = [(training_at(place) or records.folder(place)).resolve() for place in places]
+    return [place for at, place in enumerate(places) if folders[at] not in folders[:at]]
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or where another figure has it, with a number; it is taken then."""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    free = next(each for each in names if each.casefold() not in taken)
+    taken.add(free.casefold())
+    return free
 
 
 def _plain(name: str) -> str:

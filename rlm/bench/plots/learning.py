@@ -37,7 +37,7 @@ class Learning:
 
 
 def read(name: str, folder: Path) -> Learning:
-    """The validations of a training.
+    """The validations of a training, also of one that is running, or was killed in a line.
 
     Raises:
         RecordError: its log cannot be read, is none, or holds no validation.
@@ -46,7 +46,7 @@ def read(name: str, folder: Path) -> Learning:
     at = {0: (0, 0.0)}
     found: list[tuple[int, float, float]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        *lines, _ = path.read_text(encoding="utf-8").split("\n")  # a line without end is dropped
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"cannot read {path}: {error}") from error
     for number, line in enumerate(lines, 1):

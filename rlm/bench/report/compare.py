@@ -13,6 +13,7 @@ from rlm.bench.grid import label
 from rlm.bench.pairs import Comparison
 from rlm.bench.report import summary
 from rlm.bench.statistics import Estimate
+from rlm.visible import line
 
 _STYLES: Final = {"better": "green", "worse": "red", "none": "", "too few": "dim"}
 _MEANING: Final = """\
@@ -32,7 +33,7 @@ def render(comparisons: Sequence[Comparison], *, width: int, color: bool) -> str
         color: use its colours.
     """
     shown = changes(comparisons)
-    lines = [f"compared: {comparisons[0].left} → {comparisons[0].right}"] if comparisons else []
+    lines = [f"compared: {_runs(comparisons[0])}"] if comparisons else []
     if shown:
         lines += [summary.render(_table(shown), width=width, color=color), _MEANING]
     else:
@@ -49,9 +50,10 @@ def notes(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def place(comparison: Comparison) -> tuple[str, str, str]:
-    """Task, length and architecture as they are written in tables."""
+    """Task, length and architecture as they are written in tables, fit to be shown."""
     unit = "" if comparison.unit == "tokens" else " chars"
-    return comparison.task, label(comparison.length) + unit, comparison.architecture
+    length = label(comparison.length) + unit
+    return line(comparison.task), length, line(comparison.architecture)
 
 
 def points(difference: Estimate) -> str:
@@ -80,10 +82,14 @@ def _table(shown: Sequence[tuple[Comparison, Change]]) -> Table:
     return table
 
 
+def _runs(comparison: Comparison) -> str:
+    return f"{line(comparison.left)} → {line(comparison.right)}"
+
+
 def _cut(comparison: Comparison) -> str:
     """How many answers are to a document that was cut on purpose, in either run."""
     c = comparison
-    sides = ((c.left, c.left_side), (c.right, c.right_side))
+    sides = ((line(c.left), c.left_side), (line(c.right), c.right_side))
     told = (
         f"{side.cut} of {c.pairs} in {run}{f' ({side.lost} without evidence)' * (side.lost > 0)}"
         for run, side in sides

@@ -13,7 +13,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -114,13 +115,35 @@ def write_file(text: str, out: Path, *, option: str) -> int:
     Raises:
         UsageError: it cannot be written.
     """
-    temporary = out.with_name(f".{out.name}.tmp")
-    try:
+    with _temporary(out, option) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         temporary.replace(out)
         return out.stat().st_size
+
+
+def check_file(out: Path, *, option: str) -> None:
+    """See whether `write_file` can write there, without touching what is there.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    with _temporary(out, option) as temporary:
+        temporary.touch()
+
+
+@contextmanager
+def _temporary(out: Path, option: str) -> Iterator[Path]:
+    """The file in which a page grows; gone at the end, whatever happens."""
+    try:
+        if out.is_dir():
+            raise UsageError(f"cannot write {out}: is a folder; choose another file with {option}")
+        temporary = out.with_name(f".{out.name}.tmp")
+        try:
+            yield temporary
+        finally:
+            with suppress(OSError):  # most often it is not there any more
+                temporary.unlink()
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(
             f"cannot write {out}: {error.strerror or error}; choose another file with {option}"
         ) from error

@@ -115,8 +115,12 @@ class Payload:
 
 
 def pack(data: object) -> str:
-    """Plain data as base64 of gzip of ASCII JSON."""
-    text = json.dumps(data, separators=(",", ":")).encode("ascii")
+    """Plain data as base64 of gzip of ASCII JSON.
+
+    Raises:
+        ValueError: NaN or an infinity is in it, which no browser reads.
+    """
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii")
     return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode("ascii")
 
 

@@ -18,6 +18,7 @@ from rlm.bench.report.summary import render
 from rlm.bench.report.verdicts import chance
 from rlm.bench.statistics import FINEST, detectable, mcnemar, samples_needed, wilson
 from rlm.errors import UsageError
+from rlm.visible import line
 
 DISCORDANT: Final = (0.1, 0.2, 0.3, 0.5, 1.0)
 """Shares of discordant pairs to plan with where no pilot run says more."""
@@ -89,8 +90,9 @@ def _seen(pilot: Sequence[Record]) -> list[tuple[str, float]]:
     """Two shares for each task of a pilot run: the one seen, and the upper end of its interval."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     for c in between_architectures(pilot):
-        counts[c.task][0] += c.valid.wins + c.valid.losses
-        counts[c.task][1] += c.valid.pairs
+        task = line(c.task)
+        counts[task][0] += c.valid.wins + c.valid.losses
+        counts[task][1] += c.valid.pairs
     shares = []
     for task, (discordant, pairs) in counts.items():
         if discordant:

@@ -37,7 +37,7 @@ def check(out: Path) -> None:
     """See, before anything is asked, whether a page can be made and written.
 
     Raises:
-        UsageError: jinja2 is not installed, or there is no such folder.
+        UsageError: jinja2 is not installed, or no file can be written there.
     """
     try:
         import jinja2  # noqa: F401
@@ -45,9 +45,11 @@ def check(out: Path) -> None:
         raise UsageError(
             "a page needs jinja2: pip install 'rlm-bench[bench]', or leave out --save"
         ) from None
-    if out.is_dir() or not out.parent.is_dir():
-        what = "is a folder" if out.is_dir() else f"there is no folder {out.parent}"
-        raise UsageError(f"cannot write {out}: {what}; choose another file with --save")
+    if not out.parent.is_dir():
+        raise UsageError(
+            f"cannot write {out}: there is no folder {out.parent}; choose another file with --save"
+        )
+    page.check_file(out, option="--save")
 
 
 def write(asked: Question, sides: Sequence[Side], out: Path) -> int:

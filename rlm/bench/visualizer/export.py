@@ -53,7 +53,7 @@ def write(run: str, folder: Path, *, name: str = "") -> Exported:
     files = []
     for cell, record in wanted:
         done = read_trajectory(place, record)
-        if done is None or not done.turns:
+        if done is None or not _has_loop(done):
             continue
         path = (
             folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', cell).strip('_')}_{record.key[:8]}.jsonl"
@@ -83,6 +83,11 @@ def _save(path: Path, rows: Iterator[Row]) -> None:
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}; choose another folder with -o"
         ) from error
+
+
+def _has_loop(done: Trajectory) -> bool:
+    """Whether there is anything to show; a budget may leave a loop no more than its last call."""
+    return bool(done.turns) or any(c.kind == "last" and c.completion for c in done.calls)
 
 
 def _name(record: Record) -> str:

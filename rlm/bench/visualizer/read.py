@@ -20,6 +20,15 @@ Row = Mapping[str, Any]
 UNKNOWN: Final = "unknown"
 """Version of the prompts: no log names it."""
 NOT_TAKEN: Final = "This FINAL was not taken; the log does not say why."
+LEVELS: Final = 32
+"""Most levels of loops; what `rlm.loop` runs has up to 8."""
+_MOST: Final = 10**12
+"""A larger count or time is no measured one."""
+_BROKEN: Final = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""What a line raises that is JSON of another kind, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +67,10 @@ def read(path: Path) -> Log:
         RecordError: it cannot be read, or is none; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"cannot read {path}: {error}") from error
-    metadata: Row = {}
-    context: Row = {}
+    model = question = ""
     turns = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -70,31 +78,43 @@ def read(path: Path) -> Log:
         try:
             row = json.loads(line)
             kind = row.get("type", "iteration")
+            if kind == "iteration" and "code_blocks" not in row:
+                raise RecordError(
+                    f"{path}:{number} is not of a log of the RLM visualizer (no field "
+                    "code_blocks); for a run name its folder"
+                )
             if kind == "iteration":
                 _loop([row])  # so that what is wrong with it is told by its line
                 turns.append(row)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            elif kind == "metadata":
+                model = str(row.get("root_model") or "")
+            elif kind == "run_context":
+                question = str(row.get("root_prompt") or "")
+        except _BROKEN as error:
             raise RecordError(f"{path}:{number} is no line of a log: {error!r}") from error
-        metadata = row if kind == "metadata" else metadata
-        context = row if kind == "run_context" else context
     if not turns:
         raise RecordError(f"{path} holds no iteration: it is no log of the RLM visualizer")
     loop = _loop(turns)
     return Log(
         name=path.stem,
-        model=str(metadata.get("root_model") or ""),
-        question=str(context.get("root_prompt") or ""),
+        model=model,
+        question=question,
         answer=loop.answer,
         ended_by=loop.ended_by,
-        seconds=sum(float(row.get("iteration_time") or 0.0) for row in turns),
+        seconds=sum(_seconds(row.get("iteration_time")) for row in turns),
         trajectory=loop.trajectory(),
     )
 
 
 @dataclass(slots=True)
 class _Loop:
-    """A loop that grows turn by turn."""
+    """A loop that grows turn by turn.
 
+    Attributes:
+        level: 1, or that of a loop below.
+    """
+
+    level: int = 1
     calls: list[Call] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     children: list[ChildRun] = field(default_factory=list)
@@ -108,8 +128,8 @@ class _Loop:
         """Add a turn; `told` is what the model saw of it."""
         blocks, reply, final = row["code_blocks"], str(row["response"]), _answer(row)
         closing = not blocks and final == reply
-        spent = sum(float(b["result"].get("execution_time") or 0.0) for b in blocks)
-        times = Times(wall=max(0.0, float(row.get("iteration_time") or 0.0) - spent))
+        spent = sum(_seconds(b["result"].get("execution_time")) for b in blocks)
+        times = Times(wall=max(0.0, _seconds(row.get("iteration_time")) - spent))
         done = Completion(reply, Usage(calls=1), "stop", None, times=times)
         sent = _messages(row["prompt"])
         self.calls.append(Call.answered("last" if closing else "root", number, sent, done))
@@ -129,10 +149,11 @@ class _Loop:
         for each in made:
             below = each.get("metadata") or {}
             if "iterations" in below:
-                self.children.append(_child(each, below["iterations"], turn, number, self.calls))
+                loop = _loop(below["iterations"], self.level + 1)
+                self.children.append(_child(each, loop, turn, number, len(self.calls)))
             else:
                 self.calls.append(_call(each, turn))
-        spent = sum(float(each.get("execution_time") or 0.0) for each in made)
+        spent = sum(_seconds(each.get("execution_time")) for each in made)
         final, error = result.get("final_answer"), str(result.get("stderr") or "")
         source: Any = "FINAL_VAR" if "FINAL_VAR" in code else "FINAL"
         output = str(result.get("stdout") or "")
@@ -145,14 +166,16 @@ class _Loop:
                 error=error,
                 final=None if final is None else Given(str(final), source),
                 variables=tuple(sorted(result.get("locals") or {})),
-                seconds=max(0.0, float(result.get("execution_time") or 0.0) - spent),
+                seconds=max(0.0, _seconds(result.get("execution_time")) - spent),
                 calls=len(made),
             ),
         )
 
 
-def _loop(rows: Sequence[Row]) -> _Loop:
-    loop = _Loop()
+def _loop(rows: Sequence[Row], level: int = 1) -> _Loop:
+    if level > LEVELS:
+        raise ValueError(f"more than {LEVELS} levels of loops")
+    loop = _Loop(level)
     for number, row in enumerate(rows, 1):
         loop.add(number, row, _told(rows[number]["prompt"]) if number < len(rows) else "")
     return loop
@@ -174,18 +197,16 @@ def _answer(row: Row) -> str | None:
     return None if final is None else str(final)
 
 
-def _child(
-    row: Row, turns: Sequence[Row], turn: int, cell: int, before: Sequence[Call]
-) -> ChildRun:
+def _child(row: Row, loop: _Loop, turn: int, cell: int, before: int) -> ChildRun:
     """A loop below. In others' logs the prompt is its context, in ours question and length."""
-    prompt, loop = row["prompt"], _loop(turns)
+    prompt = row["prompt"]
     ours = isinstance(prompt, dict) and set(prompt) == {"query", "context_chars"}
     text = prompt["query"] if ours else _text(prompt)
     return ChildRun(
         turn=turn,
         cell=cell,
-        call=len(before),
-        chars=prompt["context_chars"] if ours else len(text),
+        call=before,
+        chars=_whole(prompt["context_chars"]) if ours else len(text),
         query=text,
         trajectory=loop.trajectory(),
         answer=str(row.get("response") or ""),
@@ -201,23 +222,44 @@ def _call(row: Row, turn: int) -> Call:
         return Call("sub", turn, sent, None, str(row["error"]))
     summaries = (row.get("usage_summary") or {}).get("model_usage_summaries") or {}
     usage = sum(map(_usage, summaries.values()), Usage())
-    times = Times(wall=float(row.get("execution_time") or 0.0))
+    times = Times(wall=_seconds(row.get("execution_time")))
     done = Completion(_text(row["response"]), usage, "stop", None, times=times)
     return Call.answered("sub", turn, sent, done)
 
 
 def _usage(row: Row) -> Usage:
     return Usage(
-        int(row.get("total_input_tokens") or 0),
-        int(row.get("total_output_tokens") or 0),
-        int(row.get("total_calls") or 0),
+        _whole(row.get("total_input_tokens")),
+        _whole(row.get("total_output_tokens")),
+        _whole(row.get("total_calls")),
     )
+
+
+def _seconds(value: Any) -> float:
+    """A time; 0 where the log has none. NaN would be a page that no browser reads."""
+    seconds = float(value or 0.0)
+    if not abs(seconds) <= _MOST:
+        raise ValueError(f"{value!r} is no time in seconds")
+    return seconds
+
+
+def _whole(value: Any) -> int:
+    """A count; 0 where the log has none."""
+    number = int(value or 0)
+    if not 0 <= number <= _MOST:
+        raise ValueError(f"{value!r} is no count")
+    return number
 
 
 def _messages(prompt: Any) -> tuple[Message, ...]:
     if not isinstance(prompt, list):
         return (Message("user", _text(prompt)),)
-    return tuple(Message(m["role"], _text(m["content"])) for m in prompt)
+    return tuple(Message(_role(m), _text(m["content"])) for m in prompt)
+
+
+def _role(message: Row) -> Any:
+    """Whatever it is called: no log is refused for it."""
+    return str(message["role"])
 
 
 def _text(value: Any) -> str:

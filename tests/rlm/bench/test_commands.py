@@ -138,6 +138,46 @@ def test_verify_names_line_and_difference(rlm, tmp_path):
     assert last == f"{run}: rows: 1, documents: 1, mismatches: 2"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "table RUN",
+        "table RUN --format csv",
+        "trace RUN s0",
+        "compare RUN RUN",
+        "power --mde 50 --run RUN",
+    ],
+)
+def test_what_a_stranger_wrote_cannot_command_the_terminal(rlm, tmp_path, monkeypatch, command):
+    """A run folder may come from anybody: no name in it may hold more than letters."""
+    run = shutil.copytree("runs/good", tmp_path / "run")
+    rows = (run / RESULTS).read_text()
+    evil = rows.replace('"task":"niah"', r'"task":"ni\u001b]0;x\u0007ah"')
+    evil = evil.replace('"run":"good"', r'"run":"go\u001b[2Jod"')
+    (run / RESULTS).write_text(evil)
+    if command.startswith("table"):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    _, out, err = rlm(*command.replace("RUN", str(run)).split())
+    assert "\x1b" not in out + err
+    assert "\x07" not in out + err
+    assert "⟨U+001B⟩" in out
+
+
+def test_a_note_of_verify_cannot_command_the_terminal(rlm, tmp_path):
+    row = Path("runs/good", RESULTS).read_text().splitlines()[1].replace('"key":"', '"key":"0')
+    row = row.replace('"rlm-bench":"', r'"rlm-bench":"\u001b[31m\n')
+    (tmp_path / RESULTS).write_text(row + "\n")
+    out = rlm("verify", str(tmp_path))[1]
+    assert "\nnote: key not verified: made by rlm-bench ⟨U+001B⟩[31m⟨U+000A⟩" in out
+
+
+def test_a_table_in_a_file_or_pipe_is_what_the_run_holds(rlm, tmp_path):
+    run = shutil.copytree("runs/good", tmp_path / "run")
+    rows = (run / RESULTS).read_text()
+    (run / RESULTS).write_text(rows.replace('"task":"niah"', r'"task":"ni\u001bah"'))
+    assert ",ni\x1bah," in rlm("table", str(run), "--format", "csv")[1]
+
+
 def test_verify_of_a_run_without_cells_fails(rlm, tmp_path):
     (tmp_path / RESULTS).write_text("")
     status, out, _ = rlm("verify", str(tmp_path))

@@ -268,6 +268,33 @@ def test_training_curves_are_those_of_the_log(here, drawing):
     assert list(right.lines[1].get_xdata()) == [0.0, 4.0]
 
 
+@pytest.mark.parametrize("torn", ['{"step": 3, "lo', '{"step": 3}'])
+def test_a_line_that_is_still_being_written_is_dropped(tmp_path, torn):
+    (tmp_path / "log.jsonl").write_text(TRAINED + torn)
+    assert learning.read("x", tmp_path).losses == (0.5, 0.25)
+
+
+def test_a_run_that_is_named_twice_is_drawn_once(here, capsys):
+    same = ["monday", "runs/monday", "./runs/../runs/monday"]
+    assert main(["plot", *same, "--kind", "heatmap,accuracy"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "plots/heatmap-niah.png",
+        "plots/accuracy-niah.png",
+    ]
+
+
+def test_figures_never_share_a_file(tmp_path, monkeypatch, capsys):
+    """Names of tasks and runs that a file cannot have may become the same name."""
+    monkeypatch.chdir(tmp_path)
+    rows = [replace(r, task=task, key=r.key + task) for r in cells() for task in ("a b", "A/b")]
+    for run in ("x y", "x+y"):
+        stored(Path("runs", run), *rows)
+    assert main(["plot", "x y", "x+y", "--kind", "heatmap,accuracy", "--format", "svg"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len({name.casefold() for name in told}) == len(told) == 6
+    assert told[-2:] == ["plots/accuracy-a_b.svg", "plots/accuracy-A_b-2.svg"]
+
+
 def test_the_command_draws_all_that_there_is_data_for(here, capsys):
     Path("adamw").mkdir()
     Path("adamw", "log.jsonl").write_text(TRAINED)
@@ -347,7 +374,7 @@ def test_runs_and_logs_that_hold_nothing(tmp_path, capsys):
     assert "has no cells: there is nothing to plot" in capsys.readouterr().err
     for text, told in (
         ('{"step": 1, "tokens": 5, "seconds": 1}\n', "holds no validation loss"),
-        ('{"step": 1, "tokens": 5, "seconds": 1}\nx', "log.jsonl:2 is no log of training.sft"),
+        ('{"step": 1, "tokens": 5, "seconds": 1}\nx\n', "log.jsonl:2 is no log of training.sft"),
         ('{"validation": {"step": 7, "loss": 1}}\n', "log.jsonl:1 is no log of training.sft"),
     ):
         (tmp_path / "log.jsonl").write_text(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlm.bench.asked import Side, facts, seen, told
-from rlm.bench.report import question
+from rlm.bench.report import page, question
 from rlm.bench.report.question import Question
 from rlm.cli import main
 from rlm.errors import CallTimeout, Interrupted, RLMError
@@ -213,7 +213,55 @@ def test_a_run_that_failed_has_a_page_too(ask: Ask, tmp_path: Path) -> None:
     assert len(detail["entries"][0]["turns"]) == 1
 
 
-@pytest.mark.parametrize("place", [".", "no/such/page.html"])
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_an_answer_is_shown_whatever_becomes_of_the_page(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    replies = iter(REPLIES)
+
+    def reply(messages: object) -> str:
+        if folder.exists():
+            folder.rmdir()  # after the first look at it
+        return next(replies)
+
+    assert ask("--save", str(folder / "page.html"), option, client=Scripted(reply)) == 1
+    out, err = capsys.readouterr()
+    assert "48213" in out
+    assert f"cannot write {folder / 'page.html'}: No such file" in err
+
+
+def test_ctrl_c_while_the_page_is_made_leaves_the_answer(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(question, "render", stopped)
+    assert ask("--save", str(tmp_path / "page.html"), "--quiet", client=both()) == 130
+    assert capsys.readouterr() == ("48213\n", "rlm: stopped\n")
+
+
+def test_a_page_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        page.write_file("half a character: \ud800", tmp_path / "page.html", option="-o")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["book.txt", "link.html"])
+def test_the_document_is_never_replaced_by_its_page(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    client, place = Scripted([]), tmp_path / name
+    (tmp_path / "link.html").symlink_to(tmp_path / "book.txt")
+    assert ask("--save", str(place), client=client) == 2
+    assert f"{place} is what is read, and would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "book.txt").read_text(encoding="utf-8") == BOOK
+    assert client.sent == []
+
+
+@pytest.mark.parametrize("place", [".", "no/such/page.html", "/proc/page.html", "n" * 300])
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_asked(
     ask: Ask, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import pytest
 from rlm import RLM, Trajectory, connect
 from rlm.bench import records
 from rlm.bench.report import logs
+from rlm.bench.report.payload import pack
 from rlm.bench.verify import read_trajectory
 from rlm.bench.visualizer import export, read
 from rlm.cli import main
 from rlm.errors import ProtocolError, RecordError
+from rlm.limits import Budget
 from rlm.messages import Completion, Usage
 from rlm.sandbox.base import CellResult, Final
 from rlm.trajectory import Call, Cell, ChildRun, Turn
@@ -321,7 +324,7 @@ def test_loops_below_of_others_have_their_context_as_prompt(tmp_path):
         ("", "holds no iteration: it is no log of the RLM visualizer"),
         ('{"type": "metadata"}\n', "holds no iteration"),
         ("[1]\n", "log.jsonl:1 is no line of a log"),
-        ('\n{"response": "x"}\n', "log.jsonl:2 is no line of a log: KeyError('code_blocks')"),
+        ('\n{"response": "x"}\n', "log.jsonl:2 is not of a log of the RLM visualizer (no"),
         ("{\n", "log.jsonl:1 is no line of a log"),
         ('{"prompt": [], "response": "", "code_blocks": [{"code": 1}]}', "KeyError('result')"),
     ],
@@ -331,6 +334,58 @@ def test_what_is_no_log_is_told(tmp_path, text, told):
     path.write_text(text)
     with pytest.raises(RecordError, match=re.escape(told)):
         read.read(path)
+
+
+TURN = '{"prompt": [], "response": "", "code_blocks": [], %s}'
+CALL = """"code_blocks": [{"code": "", "result": {"rlm_calls": [{"prompt": "", "response": "",
+"metadata": {"iterations": [{"prompt": "", "response": "", %s}]}}]}}]""".replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (TURN % '"final_answer": []', "IndexError"),
+        (TURN % '"iteration_time": NaN', "nan is no time in seconds"),
+        (TURN % '"iteration_time": "inf"', "'inf' is no time in seconds"),
+        (TURN % '"iteration_time": 1e999', "inf is no time in seconds"),
+        (TURN % ('"x": ' + "[" * 100_000), "RecursionError"),
+        (TURN % reduce(lambda inner, _: CALL % inner, range(40), '"code_blocks": []'), "32 levels"),
+        (json.dumps(THEIRS[2]).replace("20,", "Infinity,"), "OverflowError"),
+        (json.dumps(THEIRS[2]).replace("20,", "-1,"), "-1 is no count"),
+    ],
+)
+def test_a_malformed_line_is_told_by_its_number(tmp_path, line, told):
+    path = written(tmp_path / "log.jsonl", THEIRS[:2])
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(RecordError, match=rf"log\.jsonl:3 is no line of a log: .*{told}"):
+        read.read(path)
+
+
+def test_the_deepest_log_that_is_read_is_shown(tmp_path):
+    """What reads a log stops before what shows it runs out of room."""
+    loops = reduce(lambda inner, _: CALL % inner, range(read.LEVELS - 1), '"code_blocks": []')
+    path = tmp_path / "log.jsonl"
+    path.write_text(TURN % loops + "\n")
+    page = logs.render([read.read(path)])
+    assert json.dumps(unpacked(page, "chunk0")).count('"kind": "loop"') == read.LEVELS - 1
+
+
+def test_variables_that_are_no_numbers_and_odd_line_breaks_are_read(tmp_path):
+    """Python's json writes NaN, and JSON allows U+2028 and U+0085 inside a text."""
+    rows = json.loads(json.dumps(THEIRS))
+    rows[2]["code_blocks"][0]["result"]["locals"] = {"x": float("nan")}
+    rows[3]["response"] = "one\u2028two\u0085three"
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf-8")
+    first, last = read.read(path).trajectory.turns
+    assert first.cells[0].result.variables == ("x",)
+    assert last.reply == "one\u2028two\u0085three"
+
+
+def test_a_page_never_holds_what_no_browser_reads():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        pack([float("nan")])
 
 
 def unpacked(text: str, name: str):
@@ -367,12 +422,39 @@ def test_hostile_logs_are_text(tmp_path):
     text.encode()
 
 
+def test_the_results_of_a_run_are_the_run(tmp_path, monkeypatch, capsys):
+    """A file that the shell completes; another of the kind is told to be no log."""
+    monkeypatch.chdir(tmp_path)
+    stored(Path("first"), record())
+    assert main(["report", "first/results.jsonl"]) == 0
+    assert "<h1>first</h1>" in Path("report.html").read_text()
+    Path("first/results.jsonl").rename("copy.jsonl")
+    assert main(["report", "copy.jsonl"]) == 1
+    assert "(no field code_blocks); for a run name its folder" in capsys.readouterr().err
+
+
+def test_a_loop_that_had_only_its_last_call_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    answer = RLM(Scripted(["an elm"]), budget=Budget(calls=1)).completion("short", "Which?")
+    assert not answer.trajectory.turns
+    row = record()
+    trace = records.write_trace(Path("runs/a"), row.key, answer.trajectory.to_dict())
+    stored(Path("runs/a"), replace(row, trace=trace))
+    assert main(["export", "a"]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    log = read.read(Path(told.out.strip()))
+    assert (log.answer, log.trajectory.turns) == ("an elm", ())
+
+
 def test_a_folder_of_logs_and_its_name(theirs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("many").mkdir()
     for name in ("b", "a"):
         written(Path("many", f"{name}.jsonl"), THEIRS)
     assert main(["report", "many", "-o", "many.html"]) == 0
+    told = "note: many is no run; its *.jsonl are read as logs: 2 files\n"
+    assert capsys.readouterr().err == told
     assert [row["name"] for row in unpacked(Path("many.html").read_text(), "index")] == ["a", "b"]
     stored(Path("runs/many"), record())
     assert main(["report", "many"]) == 0  # a run of that name comes first
@@ -380,6 +462,23 @@ def test_a_folder_of_logs_and_its_name(theirs, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["report", "many", "theirs.jsonl"]) == 2
     assert "theirs.jsonl holds logs and many is a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["report", "theirs.jsonl", "-o", "./theirs.jsonl"],
+        ["report", "a", "-o", "runs/a/results.jsonl"],
+        ["table", "a", "-o", "runs/a/results.jsonl"],
+    ],
+)
+def test_what_is_read_is_never_replaced(theirs, tmp_path, monkeypatch, capsys, args):
+    monkeypatch.chdir(tmp_path)
+    stored(Path("runs/a"), record())
+    before = Path(args[-1]).read_bytes()
+    assert main(args) == 2
+    assert "is what is read, and would be replaced: choose" in capsys.readouterr().err
+    assert Path(args[-1]).read_bytes() == before
 
 
 @pytest.mark.parametrize(
