@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, Literal
 
@@ -28,6 +29,8 @@ OPTIONS: Final = "--rlm-arch rlm --rlm-lengths 4k,32k,128k --rlm-samples 12"
 OURS: Final = ("--rlm-model", "--rlm-run", "--rlm-split", "--rlm-plan", "--rlm-replay")
 BASE, NF4 = "base", "base-nf4"
 ZERO: Final = "zero-adapter"
+EMBEDDED: Final = {"--rlm-prompt": "compact", "--rlm-num-ctx": str(EMBEDDED_WINDOW)}
+"""What an embedded base is asked with by default, and a GGUF merged from it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,9 @@ class Exam:
         """With the prompt and window of an embedded base, which its adapters would not have."""
         if not self.shipped.startswith("embedded"):
             return self.options
-        own = {"--rlm-prompt": "compact", "--rlm-num-ctx": str(EMBEDDED_WINDOW)}
         given = {option.partition("=")[0] for option in self.options}
-        more = [part for name, value in own.items() if name not in given for part in (name, value)]
-        return (*self.options, *more)
+        more = (pair for pair in EMBEDDED.items() if pair[0] not in given)
+        return (*self.options, *chain.from_iterable(more))
 
     @property
     def name(self) -> str:
