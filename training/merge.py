@@ -108,7 +108,7 @@ def merge(model: Path, adapter: Path, out: Path, onto: Onto | None = None) -> di
         }
         facts["notes"] = _export(merged, model, adapter, partial, out)
         facts["model"] = _hashes(model, ("config.json", "*.safetensors", *_TOKENIZER))
-        facts["adapter"] = _hashes(adapter, ("adapter_config.json", "adapter_model.*"))
+        facts["adapter"] = hashes_of(adapter)
         facts["out"] = _hashes(partial, ("*",))
         (partial / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
@@ -278,6 +278,11 @@ def _modelfile(window: int) -> str:
         f'FROM ./{MERGED}\nTEMPLATE """{TEMPLATE}"""\n'
         f'PARAMETER num_ctx {window}\nPARAMETER stop "{END}"\n'
     )
+
+
+def hashes_of(adapter: Path) -> dict[str, str]:
+    """sha256 of the files of an adapter, as ``merge.json`` holds them."""
+    return _hashes(adapter, ("adapter_config.json", "adapter_model.*"))
 
 
 def _hashes(folder: Path, patterns: Sequence[str]) -> dict[str, str]:

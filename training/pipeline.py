@@ -6,6 +6,7 @@ works. ``pytest -m training`` runs it in full, a test in tests/training/ with fe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -99,11 +100,13 @@ def circle(out: Path, sizes: Sizes, model: Path | None = None, kept: Path = KEPT
 
     Raises:
         PipelineError: a command failed; holds what it printed.
-        SamplesError: `kept` holds no samples.
+        SamplesError: `kept` holds no samples, or they are not of ``embedded/base`` where `model`
+            is ``None``.
     """
-    epochs = _epochs(kept, sizes.steps)
+    epochs, is_given = _epochs(kept, sizes.steps), model is not None
     spec = f"hf/{model}" if model else "embedded/base"
     if model is None:
+        _refuse_other_samples(kept)
         model = out / "base_model"
         _command("training.restore", BASE_FILE, model)
     fresh = _collect(out, spec, sizes.fresh)
@@ -112,18 +115,10 @@ def circle(out: Path, sizes: Sizes, model: Path | None = None, kept: Path = KEPT
     _side_by_side(
         ("training.merge", model, out / arm / "adapter", out / f"{arm}_merged") for arm in ARMS
     )
-    specs = {"base": spec, **{arm: _spec_of(out / f"{arm}_merged") for arm in ARMS}}
-    grid = (f"--rlm-lengths={sizes.lengths}", f"--rlm-depths={sizes.depths}")
-    cells = (*_pytest("long_doc_qa"), "--rlm-arch=rlm", *grid, f"--rlm-samples={sizes.documents}")
-    _side_by_side(
-        (*cells, f"--rlm-model={spec}", f"--rlm-run={out / 'cells' / name}")
-        for name, spec in specs.items()
-    )
-    return Outcome(
-        fresh,
-        {arm: _arm(out, arm) for arm in ARMS},
-        {name: records.load(out / "cells" / name) for name in specs},
-    )
+    kind = "hf" if is_given else "gguf"
+    specs = {"base": spec, **{arm: _spec_of(kind, out / f"{arm}_merged") for arm in ARMS}}
+    cells = _ask(out / "cells", specs, sizes, as_embedded=not is_given)
+    return Outcome(fresh, {arm: _arm(out, arm) for arm in ARMS}, cells)
 
 
 def faults(outcome: Outcome) -> list[str]:
@@ -137,6 +132,12 @@ def faults(outcome: Outcome) -> list[str]:
         found += [f"{name}: {fault}" for fault in _faults_of(arm)]
     keys = {name: sorted(map(_cell, cells)) for name, cells in outcome.cells.items()}
     found += [f"{name}: other cells than base" for name in keys if keys[name] != keys["base"]]
+    asked = {name: _asked_with(cells) for name, cells in outcome.cells.items()}
+    found += [
+        f"{name}: asked with {asked[name]}, base with {asked['base']}"
+        for name in asked
+        if asked[name] != asked["base"]
+    ]
     for name, cells in outcome.cells.items():
         failed = [f"{name}: {r.verdict} in {r.key[:12]}" for r in cells if r.verdict in FAILED]
         found += failed if cells else [f"{name}: no cell ran"]
@@ -206,15 +207,48 @@ def _epochs(kept: Path, steps: int) -> float:
     return math.nextafter(steps * own.accumulation / len(train), 0)
 
 
+def _refuse_other_samples(kept: Path) -> None:
+    """Refuse token ids that another base than the shipped one wrote.
+
+    Raises:
+        SamplesError: says whose they are.
+    """
+    from training import samples
+
+    header, _ = samples.read(kept)
+    own = f"sha256:{hashlib.sha256(BASE_FILE.read_bytes()).hexdigest()}"
+    if not header.tokenizer and header.models != (own,):
+        raise samples.SamplesError(
+            f"{kept} was written by {', '.join(header.models) or 'an unknown model'}, but "
+            f"embedded/base is {own}: collect with --rlm-model embedded/base, or give the model "
+            "that wrote it with --rlm-train-model"
+        )
+
+
 def _pytest(module: str) -> tuple[str, ...]:
     quick = ("-q", "-pno:cacheprovider", "-pno:hypothesispytest", "-pno:benchmark")
     return ("pytest", f"benchmarks/test_{module}.py", *quick, f"--rlm-tasks={module}")
 
 
-def _spec_of(merged: Path) -> str:
-    """How the benchmark opens what `training.merge` wrote: as GGUF where there is one."""
-    file = merged / "merged.gguf"
-    return f"gguf/{file}" if file.exists() else f"hf/{merged}"
+def _spec_of(kind: str, merged: Path) -> str:
+    """How the benchmark opens what `training.merge` wrote: by the engine that the base has."""
+    return f"gguf/{merged / 'merged.gguf'}" if kind == "gguf" else f"hf/{merged}"
+
+
+def _ask(
+    out: Path, specs: dict[str, str], sizes: Sizes, *, as_embedded: bool
+) -> dict[str, list[Record]]:
+    """The same cells of each model, with the prompt and window of an embedded base or its own."""
+    from training.compare.bench import EMBEDDED
+
+    grid = (f"--rlm-lengths={sizes.lengths}", f"--rlm-depths={sizes.depths}")
+    cells = (*_pytest("long_doc_qa"), "--rlm-arch=rlm", *grid, f"--rlm-samples={sizes.documents}")
+    if as_embedded:
+        cells += tuple(f"{name}={value}" for name, value in EMBEDDED.items())
+    _side_by_side(
+        (*cells, f"--rlm-model={spec}", f"--rlm-run={out / name}") for name, spec in specs.items()
+    )
+    return {name: records.load(out / name) for name in specs}
 
 
 def _arm(out: Path, name: str) -> Arm:
@@ -230,6 +264,12 @@ def _arm(out: Path, name: str) -> Arm:
 def _cell(record: Record) -> str:
     told = (record.task, record.length, record.depth, record.sample, record.seed)
     return f"{told} {record.doc and record.doc.sha256}"
+
+
+def _asked_with(cells: Sequence[Record]) -> set[tuple[str, str, int | None, str]]:
+    """Prompt, its texts, window and engine; a cell whose model failed does not know them."""
+    models = [cell.model for cell in cells if cell.verdict not in FAILED]
+    return {(model.prompt, model.prompt_sha256, model.window, model.server) for model in models}
 
 
 def _side_by_side(commands: Iterator[Sequence[object]]) -> None:

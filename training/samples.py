@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import json
 import sys
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +33,8 @@ SCHEMA: Final = 1
 FEW: Final = 500
 """Below it the build warns: the study asks for 500 to 1,000."""
 MAX_SEQ: Final = 2048
+_DAMAGED: Final = (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError)
+"""What gzip, zlib, json and missing or odd fields raise in a file that is none of ours."""
 
 
 class SamplesError(ValueError):
@@ -200,18 +203,14 @@ def read(path: Path) -> tuple[Header, list[Sample]]:
         SamplesError: there is no such file, or it is damaged, or of another schema.
     """
     try:
-        first, *lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
-        fields = json.loads(first)
-        if fields.pop("row") != "header" or fields["schema"] != SCHEMA:
-            raise SamplesError(f"{path} has a schema that is not known here: build it anew")
-        for name in ("models", "prompts"):
-            fields[name] = tuple(fields[name])
-        header, samples = Header(**fields), [_sample(json.loads(line)) for line in lines]
+        header, samples = _parsed(path)
+    except SamplesError:
+        raise
     except FileNotFoundError as error:
         raise SamplesError(
             f"there is no file {path}: python -m training.samples RUN -o {path} makes it"
         ) from error
-    except (OSError, EOFError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except _DAMAGED as error:
         raise SamplesError(f"{path} holds no samples: {error!r}") from error
     if (len(samples), _sha256(samples)) != (header.rows, header.sha256):
         raise SamplesError(f"{path} is damaged: its rows are not those of its header")
@@ -382,6 +381,16 @@ def _trajectory(folder: Path, record: Record) -> Trajectory | None:
 
 def _line(sample: Sample) -> str:
     return json.dumps({"row": "sample", **asdict(sample)}, separators=(",", ":"))
+
+
+def _parsed(path: Path) -> tuple[Header, list[Sample]]:
+    first, *lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+    fields = json.loads(first)
+    if fields.pop("row") != "header" or fields["schema"] != SCHEMA:
+        raise SamplesError(f"{path} has a schema that is not known here: build it anew")
+    for name in ("models", "prompts"):
+        fields[name] = tuple(fields[name])
+    return Header(**fields), [_sample(json.loads(line)) for line in lines]
 
 
 def _sample(row: dict[str, Any]) -> Sample:

@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "seed, begin with the same adapter and see the same samples in the same order; result.json "
         "holds the hashes that show it.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     own = Settings("")
     _add_files(parser.add_argument_group("what is read and written"))
@@ -175,6 +176,29 @@ def settings_of(argv: Sequence[str]) -> Settings:
     return _settings(_parser().parse_args(argv))
 
 
+def require_out(out: Path) -> None:
+    """Raise `SftError` where `out` cannot be a folder, because a file is in its place."""
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise SftError(f"--out {out}: {path} is a file; name a folder, which is made")
+
+
+def _require_device(name: str) -> None:
+    """Raise `SftError` where `name` is no device of this machine, as this torch sees it."""
+    if name == "cpu":
+        return
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise SftError(f"--device {name} is no device to train on: give cpu, or a card as cuda:0")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or "0") >= count:
+        cards = f"{count} card{'s' if count > 1 else ''}, from cuda:0 on" if count else "no card"
+        raise SftError(
+            f"--device {name}: this torch sees {cards}; use --device cpu, or a torch with CUDA on "
+            "a machine that has the card"
+        )
+
+
 def _needed(settings: Settings, rows: Sequence[Sample]) -> memory.Memory:
     return memory.estimate(
         Path(settings.model),
@@ -194,6 +218,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     who = parser.prog
     try:
+        require_out(args.out)
+        _require_device(args.device)
         with started_by_torchrun(args.device) as workers:
             if workers.count > 1:
                 who += f" (process {workers.rank} of {workers.count})"

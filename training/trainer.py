@@ -460,6 +460,14 @@ def hash_of_files(folder: Path) -> str:
     return found.hexdigest()
 
 
+def facts_of(out: Path) -> dict[str, Any]:
+    """`Trainer.facts` of the run whose checkpoint is in `out`; empty where there is none."""
+    path = out / CHECKPOINT
+    if not path.exists():
+        return {}
+    return dict(torch.load(path, weights_only=True, map_location="cpu")["facts"])
+
+
 def _difference(theirs: dict[str, Any], mine: dict[str, Any]) -> str:
     """The first fact in which a checkpoint is another run than this one."""
     flat = [{**facts["settings"], **facts, "settings": None} for facts in (theirs, mine)]

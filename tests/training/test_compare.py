@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_rel
 
 from rlm.bench import records
-from tests.training.tiny import tiny_samples
-from training import samples
+from tests.training.tiny import tiny_folder, tiny_samples
+from training import samples, sft
 from training.compare import __main__ as compare
 from training.compare import arms, bench, grid, lots, runs, words
 from training.compare import report as collected
@@ -35,7 +35,7 @@ from training.compare.paired import Pair, over_items, over_seeds
 from training.compare.place import Place, Progress
 from training.restore import hf_folder
 from training.samples import Header
-from training.trainer import RESULT, split
+from training.trainer import RESULT, Settings, Trainer, split
 
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = ROOT / "rlm" / "models" / "nano" / "embedded-base.gguf"
@@ -432,6 +432,52 @@ def test_killed_in_the_middle_it_ends_the_same(
         assert again[part] == straight[part], part
 
 
+def test_a_merged_model_is_that_of_its_adapter(
+    given_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Guards adapters that were trained anew under the name of a run that was merged."""
+    out = tmp_path / "merged" / "x"
+    adapter = tmp_path / "adapter"
+    bench._write_zero(given_files[0], adapter)
+    exam = bench.Exam((), "best", "", given_files[0], True)
+    place = Place(tmp_path, 1)
+    spec, first = bench._merged("x", adapter, "original", exam, place)
+    (out / "mark").touch()
+    assert bench._merged("x", adapter, "original", exam, place) == (spec, first)
+    assert (out / "mark").exists()
+    config = adapter / "adapter_config.json"
+    config.write_text(config.read_text() + "\n")
+    spec, other = bench._merged("x", adapter, "original", exam, place)
+    place.close()
+    assert first != other
+    assert not (out / "mark").exists()
+
+
+def test_cells_are_asked_again_of_another_adapter(tmp_path: Path) -> None:
+    run, marker = tmp_path / "x", tmp_path / "x.done.json"
+    subject = bench.Subject("x", "muon", 1, "gguf/x", "a")
+    assert not bench._was_asked(run, marker, subject)
+    marker.write_text(json.dumps({"spec": "gguf/x", "adapter": "a", "code": 0}))
+    assert not bench._was_asked(run, marker, subject)  # the run was deleted
+    run.mkdir()
+    assert bench._was_asked(run, marker, subject)
+    assert not bench._was_asked(run, marker, replace(subject, adapter="b"))
+    assert not run.exists()
+    assert not marker.exists()
+
+
+def test_a_run_that_diverged_has_the_hashes_of_its_checkpoint(tmp_path: Path) -> None:
+    made, out = tiny_samples(), tmp_path / "out"
+    options = Settings(str(tiny_folder(tmp_path / "tiny")), epochs=1, quantization="none")
+    trainer = Trainer(out, options, made)
+    run, stopped = runs.Run("adamw", 1.0, 0), {"why": "diverged at step 30: loss nan"}
+    assert runs._stopped(run, out, stopped).hashes == {}
+    trainer.save()
+    found = runs._stopped(run, out, stopped)
+    assert found.hashes == {name: trainer.facts[name] for name in runs.MATCHED}
+    assert found.diverged == stopped["why"]
+
+
 # -- what is refused
 
 
@@ -502,6 +548,15 @@ def test_runs_that_were_asked_otherwise_are_refused(
         bench.require_same_questions([same, bench.Asked(subject, tuple(change(cells)), folder)])
 
 
+def test_answers_of_two_models_in_one_run_are_refused(done: Path) -> None:
+    folder = next(path for path in (done / "eval").iterdir()) / "base"
+    first, *rest = records.load(folder)
+    mixed = (replace(first, model=replace(first.model, digest="sha256:other")), *rest)
+    subject = bench.Subject("base", "base", None, "embedded/base")
+    with pytest.raises(CompareError, match="holds the answers of two models: delete it"):
+        bench.require_same_questions([bench.Asked(subject, mixed, folder)])
+
+
 def test_a_document_that_was_trained_on_is_refused(done: Path) -> None:
     folder = next(path for path in (done / "eval").iterdir()) / "base"
     cells = tuple(records.load(folder))
@@ -525,6 +580,11 @@ def test_a_document_that_was_trained_on_is_refused(done: Path) -> None:
         (("--muon-lrs", "0.1"), "2 learning rates for adamw and 1 for muon: give equally many"),
         (("--muon-lrs", "0.1,no"), "'0.1,no' are no learning rates"),
         (("--sft", "--seed 3"), "--sft cannot have --seed: the comparison sets that"),
+        (("--sft", "--validate-every 3"), "--sft cannot have --validate-every: the comparison"),
+        (("--sft", "--see 3"), "unrecognized arguments: --see 3"),
+        (("--sft", "--scale 'none"), "is no list of options: No closing quotation"),
+        (("--eval", "--rlm-arch 'rlm"), "is no list of options: No closing quotation"),
+        (("--see", "3"), "unrecognized arguments: --see 3"),
         (("--sft", "--clip -1"), "--clip must be above 0, not -1.0"),
         (("--eval", "--rlm-run x"), "--eval cannot have --rlm-run"),
     ],
@@ -541,6 +601,25 @@ def test_what_cannot_run_says_why(
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_its_folder_is_refused(
+    given_files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "out"
+    taken.write_text("mine")
+    for out in (taken, taken / "below"):
+        for main, asked in ((compare.main, line(given_files, out)), (sft.main, sft_line(out))):
+            with pytest.raises(SystemExit) as ended:
+                main(asked)
+            assert ended.value.code == 2
+            told = capsys.readouterr().err
+            assert f"error: --out {out}: {taken} is a file; name a folder, which is made" in told
+    assert taken.read_text() == "mine"
+
+
+def sft_line(out: Path) -> list[str]:
+    return ["--model", "absent", "--samples", "absent", "--out", str(out)]
 
 
 def test_the_plan_counts_runs_and_makes_none(

@@ -327,8 +327,16 @@ def test_a_damaged_file_is_refused(run: Path, tmp_path: Path) -> None:
         out.write_bytes(gzip.compress("\n".join(content).encode()))
         with pytest.raises(SamplesError, match="damaged: its rows are not those of its header"):
             samples.read(out)
-    out.write_bytes(b"no gzip")
-    with pytest.raises(SamplesError, match="holds no samples"):
+    header = {**json.loads(lines[0]), "schema": samples.SCHEMA + 1}
+    out.write_bytes(gzip.compress(json.dumps(header).encode()))
+    with pytest.raises(SamplesError, match="has a schema that is not known here"):
         samples.read(out)
+    good = gzip.compress("\n".join(lines).encode())
+    odd = (b"", b"no json", b"[]", b'"text"', b"\xff", lines[0].encode() + b"\n[]")
+    torn = (good[:-9], good[:40] + bytes(8) + good[48:], b"no gzip", b"")
+    for content in (*map(gzip.compress, odd), *torn):
+        out.write_bytes(content)
+        with pytest.raises(SamplesError, match="holds no samples"):
+            samples.read(out)
     with pytest.raises(SamplesError, match="there is no file"):
         samples.read(tmp_path / "absent.gz")

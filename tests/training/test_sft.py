@@ -295,6 +295,9 @@ def test_no_document_is_on_both_sides(count: int, share: float) -> None:
         (("--threads", "0"), "--threads must be 1 or above, not 0"),
         (("--rank", "-1"), "--rank must be above 0, not -1"),
         (("--dropout", "1"), "--dropout must be from 0 to below 1, not 1.0"),
+        (("--device", "cuda:99"), "--device cuda:99: this torch sees "),
+        (("--device", "gpu"), "--device gpu is no device to train on: give cpu, or a card as cuda"),
+        (("--see", "3"), "unrecognized arguments: --see 3"),
         (("--memory", "0.0001"), "this run takes 0.00 GiB (weights"),
     ],
 )

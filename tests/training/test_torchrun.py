@@ -56,7 +56,10 @@ def started(*command: str) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as child:
-        yield child
+        try:
+            yield child
+        finally:
+            child.terminate()  # torchrun then ends its workers; of one that has ended, nothing
 
 
 def ended(child: subprocess.Popen[str]) -> tuple[int, str, str]:

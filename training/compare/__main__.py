@@ -24,11 +24,14 @@ from training.compare.lots import CompareError
 from training.compare.place import Place, Progress
 from training.lora import require_folder
 from training.samples import SamplesError
-from training.sft import settings_of
+from training.sft import require_out, settings_of
 from training.trainer import IGNORED, Settings, SftError, hash_of_files
 
 FACTS = "compare.json"
-OURS = ("model", "samples", "out", "optimizer", "lr", "seed", "rank", "epochs", "validation")
+OURS = (
+    *("model", "samples", "out", "optimizer", "lr", "seed", "rank", "epochs"),
+    *("validation", "validate-every"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -97,9 +100,9 @@ def _options(args: argparse.Namespace) -> tuple[str, ...]:
     """The options of `training.sft` that all runs have.
 
     Raises:
-        CompareError: one of them is given here.
+        CompareError: one of them is given here, or a quote does not end.
     """
-    more = shlex.split(args.sft)
+    more = bench.split_options("--sft", args.sft)
     for option in more:
         if option.partition("=")[0] in {f"--{name}" for name in OURS}:
             raise CompareError(f"--sft cannot have {option}: the comparison sets that")
@@ -143,11 +146,13 @@ def _write(path: Path, data: dict[str, Any]) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse numbers that make no sense.
+    """Refuse numbers that make no sense, and a folder that cannot be one.
 
     Raises:
-        CompareError: says which.
+        CompareError: says which number.
+        SftError: a file is in the folder's place.
     """
+    require_out(args.out)
     for name in ("seeds", "grid_seeds", "jobs", "validations"):
         if (value := getattr(args, name)) < 1:
             option = name.replace("_", "-")
@@ -180,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.compare",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     files, arms, asked, work = map(
         parser.add_argument_group,

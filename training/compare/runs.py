@@ -15,7 +15,7 @@ from typing import Any, Final
 from training.compare.lots import CompareError, Lot
 from training.compare.place import Place, last_words
 from training.sft import DIVERGED, settings_of
-from training.trainer import IGNORED, LOG, RESULT, Optimizer
+from training.trainer import IGNORED, LOG, RESULT, Optimizer, facts_of
 
 STOPPED: Final = "diverged.json"
 SAID: Final = "said.txt"
@@ -147,7 +147,8 @@ def _require_same(out: Path, has: dict[str, Any], wanted: dict[str, Any]) -> Non
 
 
 def _stopped(run: Run, out: Path, stopped: dict[str, Any]) -> Outcome:
-    return _outcome(run, out, stopped["why"], {})
+    facts = facts_of(out)
+    return _outcome(run, out, stopped["why"], {name: facts[name] for name in MATCHED if facts})
 
 
 def _finished(run: Run, out: Path, result: dict[str, Any]) -> Outcome:
