@@ -28,7 +28,8 @@ ROOT: Final = Path(__file__).parent.parent
 KEPT: Final = ROOT / "training" / "kept" / "base500.jsonl.gz"
 """Samples of ``embedded/base``, made by `training.samples` from about 500 good trajectories."""
 BASE_FILE: Final = ROOT / "rlm" / "models" / "nano" / "embedded-base.gguf"
-ARMS: Final = ("adamw", "muon")
+RATES: Final = {"adamw": 0.002, "muon": 0.005}
+"""The arms, each at the learning rate that `training.compare` found best on ``embedded/base``."""
 SAME: Final = ("initial_adapter", "samples", "validation", "order", "base")
 """Hashes in ``result.json`` that show that two arms are matched."""
 COLLECT: Final = (
@@ -111,14 +112,17 @@ def circle(out: Path, sizes: Sizes, model: Path | None = None, kept: Path = KEPT
         _command("training.restore", BASE_FILE, model)
     fresh = _collect(out, spec, sizes.fresh)
     shared = ("--model", model, "--samples", kept, "--epochs", epochs)
-    _side_by_side(("training.sft", *shared, "--out", out / arm, "--optimizer", arm) for arm in ARMS)
     _side_by_side(
-        ("training.merge", model, out / arm / "adapter", out / f"{arm}_merged") for arm in ARMS
+        ("training.sft", *shared, "--out", out / arm, "--optimizer", arm, "--lr", rate)
+        for arm, rate in RATES.items()
+    )
+    _side_by_side(
+        ("training.merge", model, out / arm / "adapter", out / f"{arm}_merged") for arm in RATES
     )
     kind = "hf" if is_given else "gguf"
-    specs = {"base": spec, **{arm: _spec_of(kind, out / f"{arm}_merged") for arm in ARMS}}
+    specs = {"base": spec, **{arm: _spec_of(kind, out / f"{arm}_merged") for arm in RATES}}
     cells = _ask(out / "cells", specs, sizes, as_embedded=not is_given)
-    return Outcome(fresh, {arm: _arm(out, arm) for arm in ARMS}, cells)
+    return Outcome(fresh, {arm: _arm(out, arm) for arm in RATES}, cells)
 
 
 def faults(outcome: Outcome) -> list[str]:
