@@ -26,6 +26,9 @@ from training.export import export_gguf, misfits
 from training.pretrain.pages import Level, make_page
 from training.vocabulary import Speech, split_rule, tokenizer_misfits
 
+pytestmark = pytest.mark.filterwarnings(  # PEFT asks transformers 5 for it
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
 TEXTS = (
     "The secret passcode is 48213, and 1234567 is 12,345.678 or 0x1F.",
     "def f(x):\n    return [x[i]\tfor i in range(10)]\n\n\n\n# it's WE'LL don't\r\n\r\n",
@@ -33,6 +36,7 @@ TEXTS = (
     "<|im_start|>user\nhi<|im_end|>\n<|endoftext|><tool_call>{}</tool_call>  ",
 )
 TALKS = [[Message("system", "Be brief."), Message("user", text)] for text in TEXTS]
+SHORT = Options(max_tokens=16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,21 @@ def merged(
     base = write_qwen(request.param, [*texts, *TEXTS], folder / "base")
     adapter, _ = write_adapter(base, folder / "lora")
     merge.main([str(base), str(adapter), str(folder / "out"), "--onto", "original"])
-    with start_engine(folder / "out" / merge.MERGED, n_ctx=512) as engine:
-        with closing(LlamaCppClient(engine.address, spec="gguf/merged")) as client:
-            yield Merged(base, adapter, folder / "out", client)
+    with (
+        start_engine(folder / "out" / merge.MERGED, n_ctx=512) as engine,
+        closing(LlamaCppClient(engine.address, spec="gguf/merged")) as client,
+    ):
+        yield Merged(base, adapter, folder / "out", client)
 
 
-def greedy(spec: str) -> list[tuple[int, ...] | None]:
-    with closing(connect(spec, num_ctx=512)) as client:
-        return [client.chat(t, options=Options(max_tokens=16)).completion_ids for t in TALKS]
+def greedy(folder: str) -> list[tuple[int, ...] | None]:
+    with closing(connect(f"hf/{folder}", num_ctx=512)) as client:
+        return [client.chat(talk, options=SHORT).completion_ids for talk in TALKS]
+
+
+def engine_greedy(client: LlamaCppClient) -> list[tuple[int, ...] | None]:
+    """By token ids, as the embedded models are asked; the file's own template is tested below."""
+    return [client._chat_ids(talk, SHORT, []).completion_ids for talk in TALKS]
 
 
 def engine_ids(client: LlamaCppClient, text: str, *, special: bool = True) -> list[int]:
@@ -93,17 +104,33 @@ def test_engine_does_not_normalise(merged: Merged) -> None:
 
 
 def test_engine_writes_the_folders_tokens(merged: Merged) -> None:
-    ours = greedy(f"hf/{merged.out}")
-    assert ours == greedy(f"gguf/{merged.out}/merged.gguf")
-    assert ours != greedy(f"hf/{merged.base}")
+    ours = greedy(str(merged.out))
+    assert ours == engine_greedy(merged.engine)
+    assert ours != greedy(str(merged.base))
+
+
+def test_engine_fills_in_the_folders_template(merged: Merged) -> None:
+    """Without a system message too, where this template adds its own."""
+    with (
+        closing(connect(f"gguf/{merged.out}/merged.gguf", num_ctx=512)) as engine,
+        closing(connect(f"hf/{merged.out}", num_ctx=512)) as folder,
+    ):
+        for talk in (*TALKS[:3], TALKS[0][1:]):
+            asked = engine.chat(talk, options=SHORT).usage
+            assert asked.prompt_tokens == len(folder.prompt_ids(talk))
+        assert len(folder.prompt_ids(TALKS[0][1:])) > len(merged.engine.prompt_ids(TALKS[0][1:]))
 
 
 def test_adapter_alone_writes_the_same(merged: Merged, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(merged.base)
     tokenizer = AutoTokenizer.from_pretrained(merged.base).backend_tokenizer
-    speech, file = Speech(TEMPLATE), tmp_path / "base.gguf"
-    export_gguf(file, model.state_dict(), model.config, tokenizer, name="base", speech=speech)
-    assert greedy(f"gguf/{file}+{merged.out}/adapter.gguf") == greedy(f"hf/{merged.out}")
+    file, lora = tmp_path / "base.gguf", merged.out / merge.LORA
+    export_gguf(file, model.state_dict(), model.config, tokenizer, name="base")
+    with (
+        start_engine(file, adapter=lora, n_ctx=512) as engine,
+        closing(LlamaCppClient(engine.address, spec="gguf/base+adapter")) as client,
+    ):
+        assert engine_greedy(client) == greedy(f"{merged.base}+{merged.adapter}")
 
 
 def test_logits_equal_the_engines(merged: Merged) -> None:
