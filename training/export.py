@@ -64,8 +64,7 @@ def export_gguf(
         licence: of the weights; ``None`` says nothing.
 
     Raises:
-        ValueError: `misfits` finds something, the tokenizer has more tokens than the model, or it
-            lacks a token of `speech`.
+        ValueError: `misfits` finds something, or the tokenizer lacks a token that `speech` names.
     """
     if odd := misfits(config, tokenizer):
         raise ValueError(f"{path.name} cannot hold {', '.join(odd)}")
@@ -82,12 +81,14 @@ def export_gguf(
 def misfits(config: PreTrainedConfig, tokenizer: Tokenizer) -> list[str]:
     """What of a model `export_gguf` cannot write; empty if it can."""
     rope = getattr(config, "rope_parameters", None) or {}
+    tokens = max(tokenizer.get_vocab().values()) + 1
     found = {
         f"a {config.model_type}": config.model_type not in ARCHITECTURES,
         "scaled positions": rope.get("rope_type") != "default",
         "a sliding window": getattr(config, "sliding_window", None) is not None,
         "biases": config.model_type == "qwen3" and config.attention_bias,
         "another activation": getattr(config, "hidden_act", "silu") != "silu",
+        f"{tokens} tokens in {config.vocab_size} rows": tokens > config.vocab_size,
     }
     return [what for what, is_so in found.items() if is_so] + tokenizer_misfits(tokenizer)
 

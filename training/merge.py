@@ -257,8 +257,6 @@ def _notes(
 ) -> list[str]:
     """Why `training.export` cannot write this model, and what can; empty if it can."""
     odd = misfits(merged.config, tokenizer.backend_tokenizer)
-    if merged.config.vocab_size < len(tokenizer):
-        odd.append("fewer rows than tokens")
     if isinstance(tokenizer.chat_template, dict):
         odd.append("several chat templates")
     if not odd:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from jinja2 import TemplateError
+
 from rlm.clients.llamacpp import CHATML_TEMPLATE
 from training.pretrain.tokenizer import END, START
 
@@ -48,15 +50,15 @@ def modelfile(gguf: str, tokenizer: PreTrainedTokenizerFast, trained: int) -> st
 
 def _unasked_system(tokenizer: PreTrainedTokenizerFast) -> str | None:
     """The system message that the template adds where there is none; ``None``: it is no ChatML."""
-    if not isinstance(tokenizer.chat_template, str):
+    has_tokens = {START, END} <= set(tokenizer.get_vocab())
+    if not has_tokens or not isinstance(tokenizer.chat_template, str):
         return None
-    if not {START, END} <= set(tokenizer.get_vocab()):
+    talks = ([_SYSTEM, *_TALK], list(_TALK))
+    wanted, plain = (_rendered(tokenizer, talk, CHATML_TEMPLATE) for talk in talks)
+    try:
+        found, bare = (_rendered(tokenizer, talk, None) for talk in talks)
+    except TemplateError:  # some refuse a talk, such as one with a system message
         return None
-    pairs = [
-        [_rendered(tokenizer, talk, template) for template in (None, CHATML_TEMPLATE)]
-        for talk in ([_SYSTEM, *_TALK], list(_TALK))
-    ]
-    (found, wanted), (bare, plain) = pairs
     opening, closing = f"{START}system\n", f"{END}\n{plain}"
     if found != wanted:
         return None

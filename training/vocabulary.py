@@ -103,19 +103,13 @@ def write_tokenizer(
     Args:
         writer: of the file.
         tokenizer: one without `tokenizer_misfits`.
-        rows: of the embedding.
+        rows: of the embedding, at least as many as tokens.
         speech: template and tokens with a role.
 
     Raises:
-        ValueError: it has more tokens than `rows`, another split rule, or no token that `speech`
-            names.
+        ValueError: its split rule is unknown, or it lacks a token that `speech` names.
     """
-    vocabulary = tokenizer.get_vocab()
-    if max(vocabulary.values()) >= rows:
-        raise ValueError(
-            f"the tokenizer has {max(vocabulary.values()) + 1} tokens, the model {rows}"
-        )
-    rule = split_rule(tokenizer)
+    vocabulary, rule = tokenizer.get_vocab(), split_rule(tokenizer)
     if rule is None:
         raise ValueError(f"the tokenizer's split rule is none of {', '.join(SPLITS.values())}")
     kinds = gguf.TokenType

@@ -18,11 +18,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen3
 
 from rlm import Message, Options, connect
 from rlm.bench.tasks.stream import Stream
-from rlm.clients.llamacpp import LlamaCppClient, start_engine
+from rlm.clients.llamacpp import CHATML_TEMPLATE, LlamaCppClient, start_engine
 from tests.training.tiny_folder import write_adapter
-from tests.training.tiny_qwen import KINDS, ROWS, SPECIAL, TEMPLATE, WRITTEN, write_qwen
+from tests.training.tiny_qwen import (
+    KINDS,
+    ROWS,
+    SPECIAL,
+    TEMPLATE,
+    WRITTEN,
+    qwen_tokenizer,
+    write_qwen,
+)
 from training import merge
 from training.export import export_gguf, misfits
+from training.modelfile import modelfile
 from training.pretrain.pages import Level, make_page
 from training.vocabulary import Speech, split_rule, tokenizer_misfits
 
@@ -179,6 +188,26 @@ def test_modelfile_asks_for_the_templates_system_message(merged: Merged) -> None
     assert text.count('"""\nSYSTEM """You are tiny."""\nPARAMETER num_ctx 1024\n') == 1
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        None,
+        "{{ messages[0]['content'] }}",
+        "{{ raise_exception('no system message') }}",
+        CHATML_TEMPLATE + "<think></think>",
+        "Listen! " + CHATML_TEMPLATE,
+    ],
+)
+def test_template_that_is_not_chatml_gets_no_modelfile(template: str | None) -> None:
+    tokenizer = qwen_tokenizer(list(TEXTS))
+    tokenizer.chat_template = CHATML_TEMPLATE
+    text = modelfile("x.gguf", tokenizer, 99)
+    assert text is not None
+    assert "SYSTEM" not in text
+    tokenizer.chat_template = template
+    assert modelfile("x.gguf", tokenizer, 99) is None
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     folder = write_qwen(KINDS[0], list(TEXTS), tmp_path_factory.mktemp("qwen") / "base")
@@ -247,7 +276,7 @@ def test_models_with_parts_of_their_own_are_refused(
 
 
 def test_more_tokens_than_rows_are_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model 9"):
+    with pytest.raises(ValueError, match=r"cannot hold \d+ tokens in 9 rows"):
         export_gguf(tmp_path / "x.gguf", {}, Qwen2Config(vocab_size=9), tokenizer, name="x")
 
 
