@@ -1,6 +1,7 @@
-"""A trained Qwen3, or a LoRA adapter of one alone, as GGUF in f32: llama.cpp and Ollama load both.
+"""A trained Qwen2 or Qwen3, or its LoRA adapter alone, as GGUF in f32 for llama.cpp and Ollama.
 
-Tensor names and metadata keys: llama.cpp's ``gguf-py/gguf/constants.py`` (architecture ``qwen3``).
+Tensor names and metadata keys: llama.cpp's ``gguf-py/gguf/constants.py`` (architectures ``qwen2``
+and ``qwen3``).
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import gguf
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import Qwen3Config
+from transformers import PreTrainedConfig
 
-from rlm.clients.llamacpp import CHATML_TEMPLATE
-from training.pretrain.tokenizer import END, END_OF_TEXT, PRE_TOKENIZER, SPECIAL
+from training.vocabulary import Speech, tokenizer_misfits, write_tokenizer
 
+ARCHITECTURES: Final = ("qwen2", "qwen3")
+"""Of Hugging Face's ``model_type``; llama.cpp calls them the same."""
+EMBEDDED: Final = Speech()
 TENSORS = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -42,38 +45,56 @@ LORA = re.compile(
 def export_gguf(
     path: Path,
     state: dict[str, torch.Tensor],
-    config: Qwen3Config,
+    config: PreTrainedConfig,
     tokenizer: Tokenizer,
     *,
     name: str,
+    speech: Speech = EMBEDDED,
+    licence: str | None = "apache-2.0",
 ) -> None:
     """Write weights, tokenizer and chat template to `path`, by way of a temporary name.
 
     Args:
         path: where the file goes.
-        state: state dict of a `Qwen3ForCausalLM` with tied embeddings.
+        state: state dict of a `Qwen2ForCausalLM` or `Qwen3ForCausalLM`.
         config: its sizes.
-        tokenizer: byte-level BPE of `training.pretrain.tokenizer`.
+        tokenizer: byte-level BPE, with at most as many tokens as the model has rows.
         name: the model's name in the file.
+        speech: chat template and tokens with a role.
+        licence: of the weights; ``None`` says nothing.
 
     Raises:
-        ValueError: model and tokenizer differ in their number of tokens.
+        ValueError: `misfits` finds something, or the tokenizer lacks a token that `speech` names.
     """
-    if tokenizer.get_vocab_size() != config.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {config.vocab_size}"
-        )
-    with _written(path) as writer:
+    if odd := misfits(config, tokenizer):
+        raise ValueError(f"{path.name} cannot hold {', '.join(odd)}")
+    with _written(path, config.model_type) as writer:
         writer.add_name(name)
-        writer.add_license("apache-2.0")
+        if licence is not None:
+            writer.add_license(licence)
         _write_sizes(writer, config)
-        _write_tokenizer(writer, tokenizer)
-        for target, tensor in _tensors(state):
+        write_tokenizer(writer, tokenizer, config.vocab_size, speech)
+        for target, tensor in _tensors(state, tied=config.tie_word_embeddings):
             writer.add_tensor(target, _array(tensor))
 
 
-def export_lora(path: Path, adapter: Path, *, name: str) -> None:
-    """Write a PEFT adapter of a Qwen3 as GGUF adapter to `path`, by way of a temporary name.
+def misfits(config: PreTrainedConfig, tokenizer: Tokenizer) -> list[str]:
+    """What of a model `export_gguf` cannot write; empty if it can."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    found = {
+        f"a {config.model_type}": config.model_type not in ARCHITECTURES,
+        "scaled positions": rope.get("rope_type") != "default",
+        "a sliding window": getattr(config, "sliding_window", None) is not None,
+        "biases": config.model_type == "qwen3" and config.attention_bias,
+        "another activation": getattr(config, "hidden_act", "silu") != "silu",
+        f"{tokens} tokens in {config.vocab_size} rows": tokens > config.vocab_size,
+    }
+    return [what for what, is_so in found.items() if is_so] + tokenizer_misfits(tokenizer)
+
+
+def export_lora(path: Path, adapter: Path, *, name: str, architecture: str = "qwen3") -> None:
+    """Write a PEFT adapter of a Qwen2 or Qwen3 as GGUF adapter, by way of a temporary name.
 
     llama.cpp scales each tensor by alpha / rank. Rank-stabilised LoRA (arXiv 2312.03732) divides
     by the root of the rank: it is written with an alpha that comes to the same.
@@ -82,6 +103,7 @@ def export_lora(path: Path, adapter: Path, *, name: str) -> None:
         path: where the file goes.
         adapter: folder with ``adapter_config.json`` and ``adapter_model.safetensors``.
         name: the adapter's name in the file.
+        architecture: its base's, of `ARCHITECTURES`; llama.cpp refuses an adapter of another.
 
     Raises:
         ValueError: the adapter has parts that such a file cannot hold: another kind than LoRA,
@@ -91,7 +113,7 @@ def export_lora(path: Path, adapter: Path, *, name: str) -> None:
     _refuse_unwritable(settings, adapter)
     tensors = _lora_tensors(load_file(adapter / "adapter_model.safetensors"))
     alpha = settings["lora_alpha"] * (settings["r"] ** 0.5 if settings["use_rslora"] else 1.0)
-    with _written(path) as writer:
+    with _written(path, architecture) as writer:
         writer.add_type("adapter")
         writer.add_string("adapter.type", "lora")
         writer.add_name(name)
@@ -101,11 +123,11 @@ def export_lora(path: Path, adapter: Path, *, name: str) -> None:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[gguf.GGUFWriter]:
+def _written(path: Path, architecture: str) -> Iterator[gguf.GGUFWriter]:
     """A writer whose file stands at `path` once all is well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
-    writer = gguf.GGUFWriter(partial, "qwen3")
+    writer = gguf.GGUFWriter(partial, architecture)
     yield writer
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -140,39 +162,25 @@ def _lora_tensors(state: dict[str, torch.Tensor]) -> list[tuple[str, torch.Tenso
     return named
 
 
-def _write_sizes(writer: gguf.GGUFWriter, config: Qwen3Config) -> None:
+def _write_sizes(writer: gguf.GGUFWriter, config: PreTrainedConfig) -> None:
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
     writer.add_context_length(config.max_position_embeddings)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count(heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    writer.add_key_length(width)
+    writer.add_value_length(width)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
 
-def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    tokens = [token for token, _ in vocabulary]
-    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
-    merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(PRE_TOKENIZER)
-    writer.add_token_list(tokens)
-    writer.add_token_types([control if token in SPECIAL else normal for token in tokens])
-    writer.add_token_merges([" ".join(pair) for pair in merges])
-    writer.add_eos_token_id(tokens.index(END))
-    writer.add_pad_token_id(tokens.index(END_OF_TEXT))
-    writer.add_add_bos_token(False)
-    writer.add_chat_template(CHATML_TEMPLATE)
-
-
-def _tensors(state: dict[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
-    """GGUF name and tensor of each weight; the tied output matrix is left out."""
+def _tensors(state: dict[str, torch.Tensor], *, tied: bool) -> list[tuple[str, torch.Tensor]]:
+    """GGUF name and tensor of each weight and bias; a tied output matrix is left out."""
     named = [
         ("token_embd.weight", state["model.embed_tokens.weight"]),
         ("output_norm.weight", state["model.norm.weight"]),
@@ -180,6 +188,6 @@ def _tensors(state: dict[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
     for key, tensor in state.items():
         if key.startswith("model.layers."):
             number, _, part = key.removeprefix("model.layers.").partition(".")
-            target = TENSORS[part.removesuffix(".weight")]
-            named.append((f"blk.{number}.{target}.weight", tensor))
-    return named
+            module, _, kind = part.rpartition(".")
+            named.append((f"blk.{number}.{TENSORS[module]}.{kind}", tensor))
+    return named if tied else [*named, ("output.weight", state["lm_head.weight"])]

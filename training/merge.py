@@ -21,16 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import torch
-from tokenizers import models
 from torch import Tensor
 
-from rlm.clients.llamacpp import CHATML_TEMPLATE
 from rlm.clients.transformers import adapted
 from rlm.errors import ModelNotFound
-from training.export import export_gguf, export_lora
+from training.export import export_gguf, export_lora, misfits
 from training.lora import open_base, require_folder
-from training.pretrain.tokenizer import END, START, byte_level
+from training.modelfile import WINDOW, modelfile
 from training.trainer import ADAPTER, RESULT, hash_of_files
+from training.vocabulary import Speech
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -39,13 +38,6 @@ Onto = Literal["dequantised", "original"]
 BOUND: Final = 1e-4
 """Largest difference of a logit, as a share of the largest logit. Seen: see docs/training.md."""
 MERGED, LORA, MODELFILE, FACTS = "merged.gguf", "adapter.gguf", "Modelfile", "merge.json"
-WINDOW: Final = 16_384
-"""Most tokens of the ``num_ctx`` in a Modelfile; `rlm.connect` asks Ollama for no more either."""
-TEMPLATE: Final = (
-    "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
-    "<|im_start|>assistant\n"
-)
-"""ChatML as a template of Go, as Ollama fills it in: system messages are among the messages."""
 _TOKENIZER: Final = (
     "tokenizer*",
     "special_tokens_map.json",
@@ -222,20 +214,38 @@ def _export(
     tokenizer = AutoTokenizer.from_pretrained(partial, local_files_only=True)
     notes = _notes(merged, tokenizer, model, adapter, out)
     if not notes:
-        backend = tokenizer.backend_tokenizer
-        state = merged.state_dict()
-        export_gguf(partial / MERGED, state, merged.config, backend, name=out.name)
+        _write_gguf(partial / MERGED, merged, tokenizer, out.name)
         try:
-            export_lora(partial / LORA, adapter, name=out.name)
+            kind = merged.config.model_type
+            export_lora(partial / LORA, adapter, name=out.name, architecture=kind)
         except ValueError as error:
             notes.append(f"no {LORA}: {error}")
-    if {START, END} <= set(tokenizer.get_vocab()):
-        trained = getattr(merged.config, "max_position_embeddings", WINDOW)
-        text = _modelfile(min(trained, WINDOW))
-        (partial / MODELFILE).write_text(text, encoding="utf-8")
+    trained = getattr(merged.config, "max_position_embeddings", WINDOW)
+    text = modelfile(MERGED, tokenizer, trained)
+    if text is None:
+        notes.append(f"no {MODELFILE}: the chat template is not ChatML, or there is none")
     else:
-        notes.append(f"no {MODELFILE}: {START} and {END} are no tokens of this model")
+        (partial / MODELFILE).write_text(text, encoding="utf-8")
     return notes
+
+
+def _write_gguf(
+    path: Path, merged: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str
+) -> None:
+    """With the folder's own template and tokens; of its licence nothing is known."""
+    speech = Speech(
+        tokenizer.chat_template, tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token
+    )
+    backend = tokenizer.backend_tokenizer
+    export_gguf(
+        path,
+        merged.state_dict(),
+        merged.config,
+        backend,
+        name=name,
+        speech=speech,
+        licence=None,
+    )
 
 
 def _notes(
@@ -246,22 +256,9 @@ def _notes(
     out: Path,
 ) -> list[str]:
     """Why `training.export` cannot write this model, and what can; empty if it can."""
-    config = merged.config
-    rope = getattr(config, "rope_parameters", None) or {}
-    own, theirs = (
-        json.loads(each.to_str())
-        for each in (byte_level(models.BPE()), tokenizer.backend_tokenizer)
-    )
-    fits = {
-        f"a {config.model_type}": config.model_type == "qwen3",
-        "an output matrix of its own": config.tie_word_embeddings,
-        "scaled positions": rope.get("rope_type") == "default",
-        "biases": not getattr(config, "attention_bias", False),
-        "another split rule": all(own[k] == theirs[k] for k in ("pre_tokenizer", "normalizer")),
-        "more rows than tokens": config.vocab_size == len(tokenizer),
-        "another chat template": tokenizer.chat_template == CHATML_TEMPLATE,
-    }
-    odd = [what for what, is_so in fits.items() if not is_so]
+    odd = misfits(merged.config, tokenizer.backend_tokenizer)
+    if isinstance(tokenizer.chat_template, dict):
+        odd.append("several chat templates")
     if not odd:
         return []
     convert = ["python", "llama.cpp/convert_hf_to_gguf.py", str(out)]
@@ -270,14 +267,6 @@ def _notes(
     lora += ["--outfile", str(out / LORA), "--outtype", "f32"]
     told = f"no GGUF, as training.export cannot write {', '.join(odd)}; llama.cpp's scripts can:"
     return [told, shlex.join(convert), shlex.join(lora)]
-
-
-def _modelfile(window: int) -> str:
-    """Syntax: Ollama's docs/modelfile.mdx."""
-    return (
-        f'FROM ./{MERGED}\nTEMPLATE """{TEMPLATE}"""\n'
-        f'PARAMETER num_ctx {window}\nPARAMETER stop "{END}"\n'
-    )
 
 
 def hashes_of(adapter: Path) -> dict[str, str]:

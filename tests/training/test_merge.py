@@ -181,7 +181,7 @@ def test_for_another_architecture_the_commands_are_told(
     peft, _ = write_adapter(model, tmp_path / "lora")
     merge.main([str(model), str(peft), str(out), "--onto", "original"])
     told = capsys.readouterr().out.splitlines()
-    assert told[2].startswith("no GGUF, as training.export cannot write a llama, an output matrix")
+    assert told[2].startswith("no GGUF, as training.export cannot write a llama; llama.cpp's")
     assert told[3:5] == [
         f"python llama.cpp/convert_hf_to_gguf.py {out} --outfile {out}/merged.gguf --outtype f32",
         f"python llama.cpp/convert_lora_to_gguf.py {peft} --base '{model}' "

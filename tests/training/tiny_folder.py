@@ -54,5 +54,6 @@ def write_adapter(folder: Path, out: Path, *, stabilised: bool = False) -> tuple
     )
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), settings)
     model.save_pretrained(out)
-    export_lora(out.with_suffix(".gguf"), out, name="random")
+    kind = model.config.model_type
+    export_lora(out.with_suffix(".gguf"), out, name="random", architecture=kind)
     return out, out.with_suffix(".gguf")
