@@ -7,13 +7,14 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,16 @@ class Shown:
         return re.sub(r"\x1b\[[\d;]*m", "", self.screen)
 
 
+@contextmanager
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Processes begun here hear Ctrl-C, though a shell's ``&`` made this one deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run(
     command: Sequence[str],
     *,
@@ -68,14 +79,15 @@ def run(
     fcntl.ioctl(guest, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     given = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **(environment or {})}
     given.pop("NO_COLOR", None)
-    child = subprocess.Popen(
-        command,
-        stdin=guest,
-        stdout=subprocess.PIPE if pipe else guest,
-        stderr=guest,
-        env=given,
-        start_new_session=True,
-    )
+    with ctrl_c_is_heard():
+        child = subprocess.Popen(
+            command,
+            stdin=guest,
+            stdout=subprocess.PIPE if pipe else guest,
+            stderr=guest,
+            env=given,
+            start_new_session=True,
+        )
     os.close(guest)
     try:
         raw = _read(host, child, seen)

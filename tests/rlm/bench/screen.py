@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.rlm.terminal import ctrl_c_is_heard
+
 TOKENS = re.compile(r"\x1b\[([\d;]*)([A-Za-z])|\x1b([78D])|([\r\n])|([^\x00-\x1f\x7f])", re.DOTALL)
 """All that may be written; anything else is refused."""
 
@@ -120,9 +122,9 @@ def in_terminal(
     told |= {"TERM": "xterm", **(environment or {})}
     ours, theirs = pty.openpty()
     resize(theirs, columns, rows)
-    process = subprocess.Popen(
-        command, cwd=folder, env=told, stdin=theirs, stdout=theirs, stderr=theirs, process_group=0
-    )
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with ctrl_c_is_heard():
+        process = subprocess.Popen(command, cwd=folder, env=told, process_group=0, **streams)
     os.close(theirs)
     written, end = b"", time.monotonic() + seconds
     try:
