@@ -288,6 +288,8 @@ def test_a_run_survives_kills_at_any_moment(
             repository.check_nothing_is_left()
         else:
             assert session.returncode == 0, repository.out
+            what, when = moments[-1]  # the machine was slower when `life` was measured
+            moments[-1] = what, 0.8 * when
         keys = Counter(row["key"] for row in repository.split(name)[0])
         assert keys.items() <= dict.fromkeys(whole, 1).items()
         met.add(len(keys))
