@@ -63,7 +63,7 @@ class Sizes:
 
 
 FULL: Final = Sizes(fresh=40, steps=200, lengths="1k,4k", depths="10,50,90", documents=10)
-"""About ten minutes on two free cores, by the CPU seconds of its parts."""
+"""Eight minutes on two cores beside other work."""
 
 
 @dataclass(frozen=True, slots=True)

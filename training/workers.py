@@ -43,11 +43,6 @@ class Workers:
         """Where this process trains: each has a card of its own, all share a CPU."""
         return wanted if self.count == 1 or wanted == "cpu" else f"cuda:{self.local}"
 
-    def wait(self) -> None:
-        """Until all workers are here."""
-        if self.count > 1:
-            distributed.barrier()
-
     def add(self, parameters: Sequence[Parameter], numbers: Sequence[float]) -> list[float]:
         """Add up gradients, in place, and `numbers` over all workers, in float32."""
         if self.count == 1:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_rel
 
 from rlm.bench import records
-from tests.training.tiny import tiny_folder, tiny_samples
+from tests.training.tiny import tiny_file, tiny_folder, tiny_samples
 from training import samples, sft
 from training.compare import __main__ as compare
 from training.compare import arms, bench, grid, lots, runs, words
@@ -54,10 +54,7 @@ def given_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folder of the base, and a file of two dozen samples."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("given")
-    made = tiny_samples()
-    file = out / "samples.jsonl.gz"
-    samples.write(file, made, samples.part_of(Header((), (), "", {}, 0, ""), made))
-    return hf_folder(SHIPPED, out / "base"), file
+    return hf_folder(SHIPPED, out / "base"), tiny_file(out / "samples.jsonl.gz")
 
 
 def line(files: tuple[Path, Path], out: Path, *more: str) -> list[str]:

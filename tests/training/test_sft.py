@@ -19,10 +19,10 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tests.training.tiny import VOCABULARY, tiny_folder, tiny_samples
-from training import samples, sft
+from tests.training.tiny import VOCABULARY, tiny_file, tiny_folder, tiny_samples
+from training import sft
 from training.lora import adapter_state, open_base, sha256_of
-from training.samples import Header, Sample
+from training.samples import Sample
 from training.trainer import CHECKPOINT, LOG, RESULT, Settings, SftError, Trainer, split
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,11 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("samples") / "samples.jsonl.gz"
-    made = tiny_samples()
-    header = Header((), (), "", {}, len(made), samples._sha256(made))
-    samples.write(path, made, header)
-    return path
+    return tiny_file(tmp_path_factory.mktemp("samples") / "samples.jsonl.gz")
 
 
 def settings(folder: Path, **options: Any) -> Settings:

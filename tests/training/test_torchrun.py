@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.tiny import tiny_folder, tiny_samples
-from training import samples, sft
-from training.samples import Header
+from tests.training.tiny import tiny_file, tiny_folder, tiny_samples
+from training import sft
 from training.trainer import CHECKPOINT, LOG, RESULT, Settings, SftError, Trainer
 from training.workers import Workers
 
@@ -40,10 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("samples") / "samples.jsonl.gz"
-    made = tiny_samples()
-    samples.write(path, made, Header((), (), "", {}, len(made), samples._sha256(made)))
-    return path
+    return tiny_file(tmp_path_factory.mktemp("samples") / "samples.jsonl.gz")
 
 
 def line(folder: Path, file: Path, out: Path, *more: str) -> list[str]:

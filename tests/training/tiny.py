@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from training.samples import Sample
+from training import samples
+from training.samples import Header, Sample
 
 VOCABULARY = 96
 
@@ -44,3 +45,10 @@ def tiny_samples(count: int = 24) -> list[Sample]:
         document = hashlib.sha256(str(n // 2).encode()).hexdigest()
         made.append(Sample(f"{n:064x}", document, "niah", ids, targets, (1, 2)))
     return made
+
+
+def tiny_file(path: Path) -> Path:
+    """The samples as a file, of no model's prompts."""
+    made = tiny_samples()
+    samples.write(path, made, samples.part_of(Header((), (), "", {}, 0, ""), made))
+    return path
