@@ -21,7 +21,7 @@ NEEDLES: Final = 4
 """Needles of other keys; asked values and asked keys of the eval split."""
 NOISE_EVERY: Final = 1_024
 """Characters of document for each filler sentence with a number."""
-NOISE_LEAST: Final = 2
+NOISE_LEAST: Final = 1
 EVAL_THINGS: Final = ("door code", "locker code", "alarm code")
 """What eval needles give; no train needle has "code" in its thing (`niah.RESERVED`)."""
 
