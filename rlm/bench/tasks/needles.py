@@ -7,7 +7,7 @@ answer away. After multi-key, multi-value and multi-query retrieval in RULER (ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -20,7 +20,7 @@ from rlm.bench.tasks.words import document, entity, number, random_sentences
 NEEDLES: Final = 4
 """Needles of other keys; asked values and asked keys of the eval split."""
 NOISE_EVERY: Final = 1_024
-"""Characters of document for each filler sentence with a number."""
+"""Characters of document for each sentence of `Drawn.noise`."""
 NOISE_LEAST: Final = 1
 EVAL_THINGS: Final = ("door code", "locker code", "alarm code")
 """What eval needles give; no train needle has "code" in its thing (`niah.RESERVED`)."""
@@ -51,7 +51,7 @@ class Drawn:
             the asked noun.
         asked: the needles that answer it, in the order asked.
         others: needles of the same shapes for other keys, in document order.
-        noise: filler sentences that hold a number, in document order.
+        noise: filler sentences that hold a number, or a word of the question, in document order.
         without: words that no filler sentence holds.
     """
 
@@ -101,7 +101,7 @@ def draw(stream: Stream, chars: int, names: Names) -> Drawn:
         subject=thing,
         asked=tuple(made[:count]),
         others=tuple(made[count:]),
-        noise=tuple(_noise(stream, chars, split, without, taken)),
+        noise=tuple(noise(stream, chars, without, lambda: stray(stream, split, taken))),
         without=without,
     )
 
@@ -161,6 +161,17 @@ def depth_among(
     return min(max((target - before) / filler, 0.0), 1.0)
 
 
+def noise(
+    stream: Stream, chars: int, without: frozenset[str], draw: Callable[[], str]
+) -> Iterator[str]:
+    """Filler sentences of a document of `chars` characters, a word of each replaced by a draw."""
+    sentence = random_sentences(set(without))
+    for _ in range(max(NOISE_LEAST, chars // NOISE_EVERY)):
+        words = sentence(stream).split(" ")
+        words[stream.between(1, len(words) - 2)] = draw()
+        yield " ".join(words)
+
+
 def stray(stream: Stream, split: Split, taken: set[str]) -> str:
     """A number of five digits of `split` that is not in `taken`; it may be drawn again."""
     while (value := stream.choice(five_digits(split))) in taken:
@@ -183,17 +194,6 @@ def _about(stream: Stream, names: Names, thing: str, key: str, taken: set[str]) 
 def _joined(keys: Sequence[str], join: tuple[str, str]) -> str:
     *most, last = dict.fromkeys(keys)
     return join[1].join([join[0].join(most), last]) if most else last
-
-
-def _noise(
-    stream: Stream, chars: int, split: Split, without: frozenset[str], taken: set[str]
-) -> Iterator[str]:
-    """Filler sentences with a number that is not in `taken` in the place of a word."""
-    sentence = random_sentences(set(without))
-    for _ in range(max(NOISE_LEAST, chars // NOISE_EVERY)):
-        words = sentence(stream).split(" ")
-        words[stream.between(1, len(words) - 2)] = stray(stream, split, taken)
-        yield " ".join(words)
 
 
 def _spread(stream: Stream, sentences: Sequence[str]) -> list[tuple[float, str]]:

@@ -2,11 +2,14 @@
 
 "Beside the word owl stands 48213." "Which figure goes with a kind of bird?" Same-shaped needles
 with nouns of the seven other kinds stand all over the document, more of them the longer it is: a
-regular expression finds candidates, and each has to be read. After NoLiMa (arXiv:2502.05167).
+regular expression finds candidates, and each has to be read. Other words of the question stand all
+over it too, in the filler, so that a search finds them and nothing else. After NoLiMa
+(arXiv:2502.05167).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Final
@@ -14,7 +17,7 @@ from typing import Final
 from rlm.bench.scoring import score_answer
 from rlm.bench.tasks.base import Item, Scores, Split, require_room
 from rlm.bench.tasks.kinds import kind_of, kinds
-from rlm.bench.tasks.needles import Drawn, Needle, place, stray
+from rlm.bench.tasks.needles import Drawn, Needle, noise, place, stray
 from rlm.bench.tasks.niah import Wording, sentence_case
 from rlm.bench.tasks.stream import Stream
 from rlm.bench.tasks.words import number, words
@@ -56,7 +59,7 @@ TRAIN: Final = Wording(
         "Give the value of the {kind}.",
         "What figure stands near the {kind}?",
         "Read all lines: which one names some {kind}, and what number does it hold?",
-        "{kind}?",
+        "And the {kind}?",
         "Look for the {kind}; report the digits.",
         "Which digits go with the {kind}?",
         "Only one line is about some {kind}. Which value does it show?",
@@ -92,15 +95,17 @@ def draw(chars: int, seed: int, split: Split) -> Drawn:
     rest = [noun for noun, other in kind_of().items() if other != kind]
     taken: set[str] = set()
     own = _needle(stream, wording, stream.choice(kinds()[kind]), number(stream, split, taken))
+    question = stream.choice(wording.questions).format(kind=kind)
+    lures = [word for word in re.findall(r"\w+", question.lower()) if word != kind]
     return Drawn(
-        question=sentence_case(stream.choice(wording.questions).format(kind=kind)),
+        question=sentence_case(question),
         subject=kind,
         asked=(own,),
         others=tuple(
             _needle(stream, wording, stream.choice(rest), stray(stream, split, taken))
             for _ in range(max(LEAST, chars // EVERY))
         ),
-        noise=(),
+        noise=tuple(noise(stream, chars, _telling(), lambda: stream.choice(lures))),
         without=_telling(),
     )
 

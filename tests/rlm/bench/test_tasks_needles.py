@@ -83,7 +83,10 @@ def test_numbers_are_of_the_split_and_the_answers_stand_once(name, extra, depth,
     item = tasks.get(name).generate(chars, depth, seed, split=split)
     drawn = FAMILIES[name].draw(chars, seed, split)
     found = re.findall(r"\d+", item.document)
-    assert len(found) == len(drawn.asked) + len(drawn.others) + len(drawn.noise)
+    assert len(found) == sum(
+        len(re.findall(r"\d+", text))
+        for text in (*(n.sentence for n in (*drawn.asked, *drawn.others)), *drawn.noise)
+    )
     assert all(len(value) == 5 and split_of(value) == split for value in found)
     for value in item.answers or (item.gold,):
         assert found.count(value) == 1
@@ -294,6 +297,19 @@ def test_bm25_ranks_the_semantic_needle_s_passage_no_better_than_another():
         above += max(mine) > max(rest)
     assert sum(gaps) / len(gaps) <= 0.1
     assert above <= len(SEMANTIC) / 10
+
+
+def test_bm25_shows_the_semantic_needle_as_often_as_it_shows_any_other_place():
+    """Guards against ties: with no word to find, the first passages would be shown."""
+    shown, hits = 0, dict.fromkeys((10, 50, 90), 0)
+    for seed, item in enumerate(SEMANTIC):
+        passages = controls.relevant(item.document, item.question)
+        shown += sum(map(len, passages))
+        at = item.spans[0]
+        hits[(10, 50, 90)[seed % 3]] += any(p.start <= at.start < p.stop for p in passages)
+    share = shown / sum(len(item.document) for item in SEMANTIC)
+    assert 0.1 < share < 0.2
+    assert all(hit <= 2 * share * len(SEMANTIC) / 3 for hit in hits.values())
 
 
 def test_a_search_for_the_noun_would_find_the_semantic_needle():
