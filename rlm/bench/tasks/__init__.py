@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from rlm.bench.tasks.base import Item, Scores, Span, Split, Task
+from rlm.bench.tasks.long_doc_hops import LongDocHops
 from rlm.bench.tasks.long_doc_qa import LongDocQA
 from rlm.bench.tasks.niah import Niah
 from rlm.errors import UsageError
@@ -39,3 +40,4 @@ def get(name: str) -> Task:
 
 register(Niah())
 register(LongDocQA())
+register(LongDocHops())
