@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from rlm.bench.tasks.base import Item, Scores, Span, Split, Task
+from rlm.bench.tasks.long_doc_hops import LongDocHops
 from rlm.bench.tasks.long_doc_qa import LongDocQA
 from rlm.bench.tasks.niah import Niah
 from rlm.bench.tasks.niah_keys import NiahKeys
@@ -47,3 +48,4 @@ register(NiahKeys())
 register(NiahValues())
 register(NiahQueries())
 register(NiahSemantic())
+register(LongDocHops())
