@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from rlm.bench.tasks.aggregate import Aggregation
 from rlm.bench.tasks.base import Item, Scores, Span, Split, Task
 from rlm.bench.tasks.long_doc_qa import LongDocQA
 from rlm.bench.tasks.niah import Niah
@@ -39,3 +40,5 @@ def get(name: str) -> Task:
 
 register(Niah())
 register(LongDocQA())
+register(Aggregation("aggregate", visible=False))
+register(Aggregation("aggregate_visible", visible=True))
