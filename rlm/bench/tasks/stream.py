@@ -11,12 +11,16 @@ import hashlib
 import sys
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from random import Random
 from typing import TypeVar
 
 from rlm.bench.tasks.base import SUITE_VERSION, Split
 
 T = TypeVar("T")
+
+NUMBERS = 1 << 16
+"""How many different numbers a block holds, and how many entries a table has."""
 
 EVAL_SHARE = 64
 """Of 256 hash values, how many belong to the eval split."""
@@ -43,6 +47,21 @@ def split_of(name: str) -> Split:
     """The split that a value or an entity belongs to, by its hash."""
     first = hashlib.sha256(b"split:" + name.encode()).digest()[0]
     return "eval" if first < EVAL_SHARE else "train"
+
+
+def table(options: Sequence[T], weights: Sequence[int]) -> list[T]:
+    """`NUMBERS` entries for the numbers of a block: each option as often as its weight says.
+
+    Args:
+        options: what is drawn.
+        weights: one for each option, whole numbers, so that no platform rounds in its own way. An
+            option of less than one part in `NUMBERS` may have no entry.
+    """
+    total = sum(weights)
+    entries: list[T] = []
+    for option, reached in zip(options, accumulate(weights), strict=True):
+        entries += [option] * (NUMBERS * reached // total - len(entries))
+    return entries
 
 
 class Stream:
