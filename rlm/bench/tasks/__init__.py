@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from rlm.bench.tasks.aggregate import Aggregation
 from rlm.bench.tasks.base import Item, Scores, Span, Split, Task
 from rlm.bench.tasks.long_doc_hops import LongDocHops
 from rlm.bench.tasks.long_doc_qa import LongDocQA
@@ -49,3 +50,5 @@ register(NiahValues())
 register(NiahQueries())
 register(NiahSemantic())
 register(LongDocHops())
+register(Aggregation("aggregate", visible=False))
+register(Aggregation("aggregate_visible", visible=True))
