@@ -124,7 +124,7 @@ def place(
     own = [(stream.random(), needle.sentence) for needle in drawn.asked]
     if where is not None:
         own[0] = (depth_among(where, own[0][1], [*own[1:], *rest], chars), own[0][1])
-    text, spans = document(stream, random_sentences(set(drawn.without)), chars, [*own, *rest])
+    text, spans = document(stream, random_sentences(drawn.without), chars, [*own, *rest])
     evidence = tuple(sorted(spans[: len(own)], key=lambda span: span.start))
     values = tuple(needle.value for needle in drawn.asked)
     first = evidence[0]
@@ -165,9 +165,9 @@ def noise(
     stream: Stream, chars: int, without: frozenset[str], draw: Callable[[], str]
 ) -> Iterator[str]:
     """Filler sentences of a document of `chars` characters, a word of each replaced by a draw."""
-    sentence = random_sentences(set(without))
-    for _ in range(max(NOISE_LEAST, chars // NOISE_EVERY)):
-        words = sentence(stream).split(" ")
+    count = max(NOISE_LEAST, chars // NOISE_EVERY)
+    for sentence in random_sentences(without)(stream, count):
+        words = sentence.split(" ")
         words[stream.between(1, len(words) - 2)] = draw()
         yield " ".join(words)
 
