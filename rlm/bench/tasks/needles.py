@@ -7,14 +7,13 @@ answer away. After multi-key, multi-value and multi-query retrieval in RULER (ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 from rlm.bench.tasks.base import Item, Split
 from rlm.bench.tasks.niah import Wording, sentence_case, train_key
-from rlm.bench.tasks.stream import Stream, split_of
+from rlm.bench.tasks.stream import Stream
 from rlm.bench.tasks.words import document, entity, number, random_sentences
 
 NEEDLES: Final = 4
@@ -172,17 +171,9 @@ def noise(
         yield " ".join(words)
 
 
-def stray(stream: Stream, split: Split, taken: set[str]) -> str:
-    """A number of five digits of `split` that is not in `taken`; it may be drawn again."""
-    while (value := stream.choice(five_digits(split))) in taken:
-        pass
-    return value
-
-
-@cache
-def five_digits(split: Split) -> tuple[str, ...]:
-    """All numbers of five digits that belong to `split`, in order."""
-    return tuple(value for value in map(str, range(10_000, 100_000)) if split_of(value) == split)
+def stray(stream: Stream, split: Split, taken: Set[str]) -> str:
+    """A number of `split` that is not in `taken`; another draw may give it again."""
+    return number(stream, split, set(taken))
 
 
 def _about(stream: Stream, names: Names, thing: str, key: str, taken: set[str]) -> Needle:
