@@ -7,14 +7,13 @@ answer away. After multi-key, multi-value and multi-query retrieval in RULER (ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 from rlm.bench.tasks.base import Item, Split
 from rlm.bench.tasks.niah import Wording, sentence_case, train_key
-from rlm.bench.tasks.stream import Stream, split_of
+from rlm.bench.tasks.stream import Stream
 from rlm.bench.tasks.words import document, entity, number, random_sentences
 
 NEEDLES: Final = 4
@@ -124,7 +123,7 @@ def place(
     own = [(stream.random(), needle.sentence) for needle in drawn.asked]
     if where is not None:
         own[0] = (depth_among(where, own[0][1], [*own[1:], *rest], chars), own[0][1])
-    text, spans = document(stream, random_sentences(set(drawn.without)), chars, [*own, *rest])
+    text, spans = document(stream, random_sentences(drawn.without), chars, [*own, *rest])
     evidence = tuple(sorted(spans[: len(own)], key=lambda span: span.start))
     values = tuple(needle.value for needle in drawn.asked)
     first = evidence[0]
@@ -165,24 +164,16 @@ def noise(
     stream: Stream, chars: int, without: frozenset[str], draw: Callable[[], str]
 ) -> Iterator[str]:
     """Filler sentences of a document of `chars` characters, a word of each replaced by a draw."""
-    sentence = random_sentences(set(without))
-    for _ in range(max(NOISE_LEAST, chars // NOISE_EVERY)):
-        words = sentence(stream).split(" ")
+    count = max(NOISE_LEAST, chars // NOISE_EVERY)
+    for sentence in random_sentences(without)(stream, count):
+        words = sentence.split(" ")
         words[stream.between(1, len(words) - 2)] = draw()
         yield " ".join(words)
 
 
-def stray(stream: Stream, split: Split, taken: set[str]) -> str:
-    """A number of five digits of `split` that is not in `taken`; it may be drawn again."""
-    while (value := stream.choice(five_digits(split))) in taken:
-        pass
-    return value
-
-
-@cache
-def five_digits(split: Split) -> tuple[str, ...]:
-    """All numbers of five digits that belong to `split`, in order."""
-    return tuple(value for value in map(str, range(10_000, 100_000)) if split_of(value) == split)
+def stray(stream: Stream, split: Split, taken: Set[str]) -> str:
+    """A number of `split` that is not in `taken`; another draw may give it again."""
+    return number(stream, split, set(taken))
 
 
 def _about(stream: Stream, names: Names, thing: str, key: str, taken: set[str]) -> Needle:

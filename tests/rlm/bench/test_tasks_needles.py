@@ -32,7 +32,16 @@ FAMILIES = {
 SHORTEST = {"niah_keys": 900, "niah_values": 1400, "niah_queries": 1400, "niah_semantic": 400}
 # Characters by which a needle may miss its depth: half a filler sentence, and two needles there.
 SLACK = 120 + 2 * 100
-PINNED: dict[tuple[str, str], str] = {}
+PINNED = {
+    ("niah_keys", "eval"): "517f7cb6bd7e2bf8ff8d65ba3c743f1083c3fc5b032be1e6042d62d84b07c4a3",
+    ("niah_keys", "train"): "e219d5b0988621b62f4b1327f7f1d6371b027f1ca74ec96207c76173f0a21eed",
+    ("niah_values", "eval"): "4504ad666372e7718ba65c0e1829d148118ed0be4b4f1b233d55ccc35b84f048",
+    ("niah_values", "train"): "083b7eec0fc8fe02f0af21c503820546a8aba560580461465c2d1bd65e02f181",
+    ("niah_queries", "eval"): "5418f67277a2ca73e9145438e98520e959dbe1a1f1562854860ae1c24bea6aef",
+    ("niah_queries", "train"): "16b3ad8db3fb0c54f94a33279c52aeeb2264a536e42346c3aa05ba9f5d9de22b",
+    ("niah_semantic", "eval"): "c3f13a56bba351b5aff7363c4a6557e7098c4fac519b8a49ec6693f29115a167",
+    ("niah_semantic", "train"): "4d889dd5fd4bc0bd7efcb30bf3f6b6c3d5bbec1041b3a8b7a129ce74d894529b",
+}
 
 families = st.sampled_from(sorted(FAMILIES))
 with_depth = st.sampled_from(["niah_keys", "niah_semantic"])
@@ -132,7 +141,7 @@ def test_train_and_eval_share_no_wording(name):
     made = {
         split: [
             text
-            for seed in range(400)
+            for seed in range(250)
             for item in [tasks.get(name).generate(1500, 50, seed, split=split)]
             for text in (item.document, item.question)
         ]
@@ -325,9 +334,3 @@ def test_all_words_that_hold_a_noun_are_left_out():
     left = [w for w in words.words() if w not in niah_semantic.draw(400, 0, "eval").without]
     assert len(left) > 5_000
     assert not [w for w in left for noun in kind_of() if noun in w]
-
-
-def test_the_numbers_of_both_splits_are_all_there_are():
-    train, evaluated = needles.five_digits("train"), needles.five_digits("eval")
-    assert not set(train) & set(evaluated)
-    assert len(train) + len(evaluated) == 90_000
