@@ -75,7 +75,7 @@ def test_train_and_eval_share_no_wording(demos: Sequence[Demo]) -> None:
     evaluated: list[str] = []
     for name in names():
         for seed in range(150):
-            item = get(name).generate(1500, 50, seed)
+            item = get(name).generate(4096, 50, seed)
             evaluated += [item.document, item.question]
     shared = ngrams(train) & ngrams(evaluated)
     assert not shared, sorted(shared)[:10]

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from rlm.bench.tasks.base import Span, Split
 from rlm.bench.tasks.kinds import kind_of, kinds
 from rlm.bench.tasks.stream import Stream
-from rlm.bench.tasks.words import entity, words
+from rlm.bench.tasks.words import entity, words, zipf
 from rlm.errors import RLMError
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ PERSON_LINES: Final = 5
 MOST_PERSONS: Final = 200
 _BATCH: Final = 2048
 """Lines whose words are drawn together."""
-_MOST_WORDS: Final = 16
+_MOST_WORDS: Final = 18
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
@@ -60,9 +60,9 @@ class Wording:
 
 EVAL: Final = Wording(
     statements=(
-        "On {date} {person} brought up {noun}, after that {filler}.",
+        "On {date} {person} brought up {noun}, alongside {filler}.",
         "{date}: {person} kept {noun} in mind, besides {filler}.",
-        "{person} was heard on {date} to mention {noun} among {filler}.",
+        "{person} was heard on {date} to mention {noun}, followed by {filler}.",
     ),
     marks=(" [{kind}]",),
     dates=("{day} {name} {year}",),
@@ -290,14 +290,13 @@ def filler_words() -> tuple[str, ...]:
 @cache
 def _shares() -> Sequence[str]:
     """The filling word that each number of `Stream.block` stands for."""
-    pool = filler_words()
-    return [pool[number * len(pool) >> 16] for number in range(1 << 16)]
+    return zipf(set(words()) - set(filler_words()))
 
 
 @cache
 def _mean_word() -> float:
     """Characters of a filling word and its gap."""
-    return 1 + sum(map(len, filler_words())) / len(filler_words())
+    return 1 + sum(map(len, _shares())) / len(_shares())
 
 
 @cache
