@@ -48,7 +48,7 @@ class Told:
         return self.sentence[min(about, value) : max(ends)]
 
     def quote(self, asked: str = "") -> str:
-        """The reply: `asked` where the question has another word for it, the sentence, the value."""
+        """The reply: `asked`, where the question has another word for it, sentence and value."""
         name = f"{asked}: {self.about}" if asked else self.about
         core = self.core
         if not core.lower().startswith(self.about.lower()):
@@ -120,7 +120,7 @@ def kind_prompt(stream: Stream) -> Prompt:
 
 
 def number_windows(text: str) -> list[str]:
-    """What ``regex_windows(r"\\d+", window=80)`` finds."""
+    """What ``regex_windows`` finds by one or more digits, with a window of 80."""
     found, end = [], 0
     for hit in re.finditer(r"\d+", text):
         if hit.start() >= end:

@@ -38,9 +38,10 @@ class Play:
 
 
 Draw = Callable[[Stream], Play]
+LEVEL = Level()
 
 
-def page_play(stream: Stream, level: Level = Level(), errors: Errors = CLEAN) -> Play:
+def page_play(stream: Stream, level: Level = LEVEL, errors: Errors = CLEAN) -> Play:
     """A page with one question; what a teacher does that errs on purpose is right, whatever it is.
 
     A good teacher fails where a window cuts the fact in two: no example to follow.

@@ -79,9 +79,6 @@ FREQUENT = (
     "names = [k for k in set(kinds) if kinds.count(k) > 1]\nFINAL({pick}(names, key=kinds.count))"
 )
 
-SHORT = 16_000
-"""Characters up to which a document of lines goes with the others of its length."""
-
 
 def solve_play(stream: Stream) -> Play:
     """One of the families, by `SHARES`."""
@@ -177,9 +174,7 @@ def hops_play(stream: Stream) -> Play:
 
 
 def _bridge(place: str) -> Plan:
-    feedback = yield fenced(
-        f'hits = keyword_windows("{place}", window=100)\nfor hit in hits:\n    print(hit)'
-    )
+    feedback = yield fenced(LOOK.replace("NAME", place))
     if not hits_shown(feedback, place):
         yield fenced(f'FINAL("{ABSENT}")')
         return

@@ -14,13 +14,9 @@ from rlm.bench.tasks import niah, prose, words
 from rlm.bench.tasks.stream import Stream, cell_seed, split_of
 from rlm.errors import UsageError
 
-<<<<<<< HEAD
 SHORTEST = {"niah": 160, "long_doc_qa": 600, "long_doc_hops": 1000}
 SHORTEST |= {"niah_keys": 900, "niah_values": 1400, "niah_queries": 1400, "niah_semantic": 400}
-=======
-SHORTEST = {"niah": 160, "long_doc_qa": 600}
 SHORTEST |= {"aggregate": 3000, "aggregate_visible": 3000}
->>>>>>> lines
 # Characters by which a needle may miss its depth: a filler sentence, and the other facts there.
 SLACK = {"niah": 140, "long_doc_qa": 140 + 4 * 90}
 PINNED = {
