@@ -75,9 +75,9 @@ print(len(lines), len(kinds), kinds[:4])"""
 SHOWN_LABELS = f"""lines = context.split("\\n")
 kinds = [re.findall(r"\\w+", line)[-1] for line in lines]
 print(len(lines), kinds[:4], llm_query(f"0: {{lines[0]}}\\n\\n{LABEL}"))"""
-FREQUENT = (
-    "names = [k for k in set(kinds) if kinds.count(k) > 1]\nFINAL({pick}(names, key=kinds.count))"
-)
+FREQUENT = """names = [k for k in set(kinds) if kinds.count(k) > 1]
+FINAL({pick}(names, key=kinds.count))"""
+LOOK = 'hits = keyword_windows("NAME", window=100)\nfor hit in hits:\n    print(hit)'
 
 
 def solve_play(stream: Stream) -> Play:
@@ -123,9 +123,7 @@ def semantic_play(stream: Stream) -> Play:
 
 def _candidates(stream: Stream, kind: str) -> Plan:
     if stream.random() < 0.3:
-        yield fenced(
-            f'hits = keyword_windows("{kind}", window=100)\nfor hit in hits:\n    print(hit)'
-        )
+        yield fenced(LOOK.replace("NAME", kind))
     yield fenced(CANDIDATES)
     yield fenced("FINAL(found[0])")
 
