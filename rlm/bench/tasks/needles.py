@@ -18,7 +18,7 @@ from rlm.bench.tasks.words import document, entity, number, random_sentences
 
 NEEDLES: Final = 4
 """Needles of other keys; asked values and asked keys of the eval split."""
-NOISE_EVERY: Final = 1_024
+NOISE_EVERY: Final = 2_048
 """Characters of document for each sentence of `Drawn.noise`."""
 NOISE_LEAST: Final = 1
 EVAL_THINGS: Final = ("door code", "locker code", "alarm code")

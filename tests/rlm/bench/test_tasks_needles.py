@@ -33,14 +33,14 @@ SHORTEST = {"niah_keys": 900, "niah_values": 1400, "niah_queries": 1400, "niah_s
 # Characters by which a needle may miss its depth: half a filler sentence, and two needles there.
 SLACK = 120 + 2 * 100
 PINNED = {
-    ("niah_keys", "eval"): "517f7cb6bd7e2bf8ff8d65ba3c743f1083c3fc5b032be1e6042d62d84b07c4a3",
-    ("niah_keys", "train"): "e219d5b0988621b62f4b1327f7f1d6371b027f1ca74ec96207c76173f0a21eed",
-    ("niah_values", "eval"): "4504ad666372e7718ba65c0e1829d148118ed0be4b4f1b233d55ccc35b84f048",
-    ("niah_values", "train"): "083b7eec0fc8fe02f0af21c503820546a8aba560580461465c2d1bd65e02f181",
-    ("niah_queries", "eval"): "5418f67277a2ca73e9145438e98520e959dbe1a1f1562854860ae1c24bea6aef",
-    ("niah_queries", "train"): "16b3ad8db3fb0c54f94a33279c52aeeb2264a536e42346c3aa05ba9f5d9de22b",
-    ("niah_semantic", "eval"): "c3f13a56bba351b5aff7363c4a6557e7098c4fac519b8a49ec6693f29115a167",
-    ("niah_semantic", "train"): "4d889dd5fd4bc0bd7efcb30bf3f6b6c3d5bbec1041b3a8b7a129ce74d894529b",
+    ("niah_keys", "eval"): "1cdb336d31f9fae37618ac2b8901b688571516a4359e860f9efc56637fb207dd",
+    ("niah_keys", "train"): "1b5b12b226c4c48a4226344b3d6e4f987cacbe9a733f04cb0c0021afb291d1d2",
+    ("niah_values", "eval"): "ace47a0fda6d00e0d600533706050b8194cd2fb37c44c18acf07909c78029592",
+    ("niah_values", "train"): "b2fc614536c2a70ce886cc925df1522fa27f8944fc8192dfb99d11d680d0bb31",
+    ("niah_queries", "eval"): "43ebda782e1c1cd206112053a267c5f56fb6785f390b9b372e9b0a1771fd46ab",
+    ("niah_queries", "train"): "d508c0aa6e86fabc42e45a15466f23d37bfe51654ccd73d8042683ebae8be0e1",
+    ("niah_semantic", "eval"): "d1202ae89c931210b052735abe02fe9c5f574c474e0752bcd84a337dabf195a0",
+    ("niah_semantic", "train"): "ced54eb92b55d5acd6515b961c9b08360eaa9813334459e4da1a2ac628986f9d",
 }
 
 families = st.sampled_from(sorted(FAMILIES))
@@ -141,7 +141,7 @@ def test_train_and_eval_share_no_wording(name):
     made = {
         split: [
             text
-            for seed in range(250)
+            for seed in range(150)
             for item in [tasks.get(name).generate(1500, 50, seed, split=split)]
             for text in (item.document, item.question)
         ]
@@ -331,6 +331,6 @@ def test_a_search_for_the_noun_would_find_the_semantic_needle():
 
 
 def test_all_words_that_hold_a_noun_are_left_out():
-    left = [w for w in words.words() if w not in niah_semantic.draw(400, 0, "eval").without]
+    left = set(words.words()) - niah_semantic.draw(400, 0, "eval").without
     assert len(left) > 5_000
-    assert not [w for w in left for noun in kind_of() if noun in w]
+    assert not [word for word in left for part in (*kinds(), *kind_of()) if part in word]
