@@ -18,6 +18,7 @@ from rlm.bench.tasks import (
     niah_queries,
     niah_semantic,
     niah_values,
+    trace,
 )
 from rlm.bench.tasks.aggregate import Aggregate
 from rlm.bench.tasks.base import Item
@@ -75,8 +76,16 @@ print(len(lines), len(kinds), kinds[:4])"""
 SHOWN_LABELS = f"""lines = context.split("\\n")
 kinds = [re.findall(r"\\w+", line)[-1] for line in lines]
 print(len(lines), kinds[:4], llm_query(f"0: {{lines[0]}}\\n\\n{LABEL}"))"""
-FREQUENT = """names = [k for k in set(kinds) if kinds.count(k) > 1]
+FREQUENT = """names = [k for k in sorted(set(kinds)) if kinds.count(k) > 1]
 FINAL({pick}(names, key=kinds.count))"""
+FOLLOW = """hits = keyword_windows("VALUE", window=60)
+print(llm_query(f"{hits[0]}\\n\\nQuestion: ASK"))
+found = {"VALUE"}
+for part in context.split(". "):
+    names = re.findall(r"\\b[A-Z]{5}\\b|\\b\\d{5}\\b", part)
+    if len(names) == 2 and found & set(names):
+        found |= set(names)
+print(sorted(found))"""
 LOOK = 'hits = keyword_windows("NAME", window=100)\nfor hit in hits:\n    print(hit)'
 
 
@@ -190,6 +199,17 @@ def _comparison(names: Sequence[str]) -> Plan:
         yield fenced(f'FINAL("{ABSENT}")')
 
 
+def trace_play(stream: Stream) -> Play:
+    """Variables by code: a statement names two things, and what is linked to the value holds it."""
+    chars, seed = _chars(stream, trace.SHORTEST), _seed(stream)
+    item = get("trace").generate(chars, None, seed, split="train")
+    value = trace.draw(Stream("trace", "train", seed), "train", chars).chains[0].value
+    told = [Told(value, item.answers[0], item.document[item.spans[0].start : item.spans[0].end])]
+    code = FOLLOW.replace("ASK", NAME.format(name=value)).replace("VALUE", value)
+    plan = _then(code, f'FINAL(", ".join(sorted(found - {{"{value}"}})))')
+    return _play(item, plan, reader(partial(read_about, told)))
+
+
 def labels_play(stream: Stream, *, visible: bool) -> Play:
     """Lines by their kinds: read in parts by the sub-model, or shown; then counted by code."""
     name = "aggregate_visible" if visible else "aggregate"
@@ -237,5 +257,6 @@ SHARES: Sequence[tuple[float, Callable[[Stream], Play]]] = (
     (2.0, hops_play),
     (2.0, partial(labels_play, visible=False)),
     (1.0, partial(labels_play, visible=True)),
+    (1.0, trace_play),
 )
 """How often each family is played, in proportion."""
