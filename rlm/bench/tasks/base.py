@@ -11,7 +11,7 @@ from rlm.errors import UsageError
 Split = Literal["train", "eval"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-SUITE_VERSION = 1
+SUITE_VERSION = 2
 """Raised whenever any generator would make another document for the same cell."""
 
 
