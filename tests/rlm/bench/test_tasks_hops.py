@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -263,3 +264,13 @@ def test_the_train_split_says_it_in_many_ways():
     assert len({s for asked in TRAIN.comparisons for s in asked.statements}) >= 20
     assert len({q for asked in TRAIN.comparisons for q in asked.questions}) >= 24
     assert len(set(TRAIN.otherwise)) >= 12
+
+
+def test_the_page_shows_what_is_made():
+    page = (Path(__file__).parents[3] / "docs/tasks/long_doc_hops.md").read_text(encoding="utf-8")
+    told = " ".join(page.split())
+    item = TASK.generate(1_000, 10, 9)
+    assert f"{item.document} {item.question} {item.gold} ```" in told
+    for seed in (4, 10):
+        assert TASK.generate(1_000, 10, seed).question in told
+    assert all(f'"{phrase}"' in told for phrase in ABSTENTIONS)
