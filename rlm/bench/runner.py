@@ -20,7 +20,7 @@ from rlm.bench import records, tasks
 from rlm.bench.grid import Cell
 from rlm.bench.records import Doc, Failure, Model, Record, Seconds, Tokens, Verdict
 from rlm.bench.tasks.base import SUITE_VERSION, Item, Split
-from rlm.bench.tasks.own import OwnData
+from rlm.bench.tasks.given import Given
 from rlm.bench.tasks.stream import cell_seed, draw_seed
 from rlm.clients import in_turn
 from rlm.clients.base import Client, ModelInfo
@@ -256,12 +256,12 @@ def cell_of(record: Record) -> Cell:
 
 
 def _is_as_it_was(record: Record) -> bool:
-    """Whether a line of a person's own data still asks what the record answers."""
-    own = tasks.get(record.task) if record.task in tasks.names() else None
-    if not isinstance(own, OwnData):
+    """Whether a row of given data still asks what the record answers."""
+    given = tasks.get(record.task) if record.task in tasks.names() else None
+    if not isinstance(given, Given):
         return True
     try:
-        item = own.item(record.sample)
+        item = given.item(record.sample)
     except UsageError:  # the line is gone
         return False
     doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
@@ -273,11 +273,11 @@ def make_item(cell: Cell, seed: int, split: Split) -> Item:
     """The document and question of a cell; the same for all architectures.
 
     Raises:
-        UsageError: no such task, or the document is too short for it, or a person's own data are
-            not what they were.
+        UsageError: no such task, or the document is too short for it, or given data are not what
+            they were.
     """
     task = tasks.get(cell.task)
-    if isinstance(task, OwnData):
+    if isinstance(task, Given):
         return task.item(cell.sample)
     numbers = (cell.task, cell.chars, cell.depth, cell.sample)
     return task.generate(cell.chars, cell.depth, cell_seed(seed, split, *numbers), split=split)
