@@ -31,7 +31,7 @@ from rlm.messages import Options
 from rlm.overflow import Evidence, Overflow
 from rlm.policy import Policy
 from rlm.sandbox import Sandbox, default_backend
-from rlm.trajectory import Answer, Level, Trajectory
+from rlm.trajectory import Answer, CallKind, Level, Trajectory
 
 CELL_SECONDS: Final = 900.0
 """Wall time after which the loop is asked for its answer, and a call is given up."""
@@ -149,7 +149,7 @@ def blank(cell: Cell, settings: Settings) -> Record:
 def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> Record:
     """`record` with its document, its model, and the key that these make."""
     doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
-    model = model_of(info, record.architecture, settings)
+    model = model_of(info, record.architecture, settings, record.task)
     return replace(
         record,
         key=key_of(record, item, doc, model),
@@ -171,7 +171,7 @@ def _grep_solves(task: str, item: Item) -> bool | None:
         return None
 
 
-def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
+def model_of(info: ModelInfo, architecture: str, settings: Settings, task: str) -> Model:
     """What a record says about the model and what it is asked with.
 
     All of it but `spec` is in the key. So both windows are: the one asked for and the live one,
@@ -186,7 +186,7 @@ def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
         options={
             "num_ctx": settings.num_ctx,
             **info.options,
-            "sampling": _sampling(architecture, settings.temperature),
+            "sampling": _sampling(architecture, settings.temperature, task),
         },
         prompt=_prompt_name(architecture, settings, info),
         prompt_version=prompts.VERSION,
@@ -243,7 +243,7 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         for r in found
         if (r.seed, r.split) == (settings.seed, settings.split)
         and r.architecture in architectures.names()
-        and r.model == model_of(info, r.architecture, settings)
+        and r.model == model_of(info, r.architecture, settings, r.task)
         and r.versions.get("python", "").startswith(_python(r.architecture))
         and r.limits == _limits(r.architecture, settings)
         and _is_as_it_was(r)
@@ -296,11 +296,29 @@ def environment() -> dict[str, Any]:
 
 def _options(record: Record, settings: Settings) -> Options | None:
     """Sampling of one cell; ``None``, the architecture's own, where it is greedy."""
-    own = next(iter(architectures.get(record.architecture).calls.values()), None)
-    if settings.temperature == 0 or own is None or record.doc is None:
+    calls = architectures.get(record.architecture).calls
+    usual = next(iter(calls.values()), None)
+    own = next(iter(_with_room(calls, record.task).values()), None)
+    if own is None or record.doc is None:
         return None
+    if settings.temperature == 0:
+        return None if own == usual else own
     seed = draw_seed(record.doc.sha256, record.draw)
     return replace(own, temperature=settings.temperature, seed=seed)
+
+
+def _with_room(calls: Mapping[CallKind, Options], task: str) -> dict[CallKind, Options]:
+    """Kinds of call with their options; the first, which answers, has room for the task's answers.
+
+    A published set may ask for a text longer than the answers of all other tasks.
+    """
+    given = tasks.get(task) if task in tasks.names() else None
+    needed = given.form.answer_tokens if isinstance(given, Given) else 0
+    first = next(iter(calls), None)
+    return {
+        kind: replace(own, max_tokens=max(own.max_tokens, needed)) if kind == first else own
+        for kind, own in calls.items()
+    }
 
 
 def _setup(
@@ -450,7 +468,7 @@ def _may_open_loops(architecture: str, settings: Settings) -> bool:
     return settings.max_depth > 1 and "sub" in architectures.get(architecture).calls
 
 
-def _sampling(architecture: str, temperature: float) -> dict[str, dict[str, Any]]:
+def _sampling(architecture: str, temperature: float, task: str) -> dict[str, dict[str, Any]]:
     """Options of each kind of call, without `Options.seconds`, which `Record.limits` holds.
 
     Above temperature 0 the seed is `draw_seed`, which document and draw of the record give.
@@ -458,7 +476,7 @@ def _sampling(architecture: str, temperature: float) -> dict[str, dict[str, Any]
     drawn: dict[str, Any] = {"temperature": temperature, "seed": "draw"} if temperature else {}
     return {
         kind: {name: value for name, value in asdict(own).items() if name != "seconds"} | drawn
-        for kind, own in architectures.get(architecture).calls.items()
+        for kind, own in _with_room(architectures.get(architecture).calls, task).items()
     }
 
 

@@ -24,6 +24,8 @@ from rlm.bench.tasks.given import Format, Row
 from rlm.errors import UsageError
 
 COLUMNS: Final = ("prompt", "answer", "random_string_to_prepend")
+ANSWER_TOKENS: Final = 2_048
+"""Room for a whole reply of the conversation."""
 TOO_LONG: Final = 10
 """An answer is not compared from so many times the length of the right one on."""
 
@@ -103,4 +105,5 @@ FORMAT: Final = Format(
     score=score,
     remedy="get MRCR with: hf download openai/mrcr --repo-type dataset --local-dir mrcr, and give "
     "the folder, or one of its .parquet files",
+    answer_tokens=ANSWER_TOKENS,
 )

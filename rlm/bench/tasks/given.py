@@ -70,6 +70,7 @@ class Format:
         score: judges an answer.
         remedy: what to do where not a single row can be used.
         run_of: names what a file belongs to; rows are numbered through all files of one run.
+        answer_tokens: that an answer may need, where an architecture would give it fewer.
     """
 
     parse: Callable[[bytes, Path], Row]
@@ -77,6 +78,7 @@ class Format:
     score: Callable[[Item, str], Scores]
     remedy: str
     run_of: Callable[[Path], str] = _one_run
+    answer_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def oolong(answer: str, kind: str, **more: object) -> Row:
 def real(answer: str) -> Row:
     """A row of oolong-real."""
     text = "Sam: I roll the dice. Twelve!"
-    return {"id": "a", "context_window_text": text, "question": "How many?", "answer": answer}
+    return {"id": 2, "context_window_text": text, "question": "How many?", "answer": answer}
 
 
 def mrcr(**more: object) -> Row:

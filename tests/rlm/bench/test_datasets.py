@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import closing
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -12,14 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm.bench import datasets
+from rlm.bench import datasets, runner, tasks
 from rlm.bench.datasets import longbench, oolong
 from rlm.bench.grid import Grid
+from rlm.bench.runner import Settings
 from rlm.bench.tasks import rows
 from rlm.bench.tasks.given import Given
+from rlm.clients import connect
 from rlm.errors import UsageError
+from rlm.sandbox import open_sandbox
 from tests.rlm.bench import published
 from tests.rlm.bench.published import NUMBER, POEM, WORD, write
+from tests.servers.reader import ReaderServer
 
 
 def only(name: str, path: Path) -> Given:
@@ -251,6 +256,38 @@ def test_ruler_hears_no_more_than_a_model_may_write_there(tmp_path):
     path = write(tmp_path / "niah_single_1.jsonl", published.niah())
     at_the_end = "x" * (4 * 128 - len(NUMBER)) + NUMBER
     assert graded("ruler", path, at_the_end, "x" + at_the_end) == [1.0, 0.0]
+
+
+# What runs of it
+
+
+@pytest.mark.parametrize("architecture", ["vanilla", "rlm"])
+@pytest.mark.parametrize(
+    ("name", "row", "room"),
+    [("mrcr", published.mrcr(), {2048}), ("longbench-v2", published.choice(), {128, 512})],
+)
+def test_an_answer_has_room_for_a_whole_reply_where_one_is_asked_for(
+    tmp_path, architecture, name, row, room
+):
+    """Guards vanilla's side of MRCR: a loop may return a variable of any length."""
+    data = only(name, write(tmp_path / "rows.jsonl", row))
+    tasks.register(data)
+    runner.make_item.cache_clear()
+    (cell,) = data.cells(Grid(architectures=(architecture,)))
+    settings = Settings(run=tmp_path / "run", environment=runner.environment())
+    with (
+        ReaderServer() as server,
+        closing(connect(server.spec)) as client,
+        closing(open_sandbox()) as sandbox,
+    ):
+        done = runner.measure(cell, settings, client=lambda: client, sandbox=lambda: sandbox)
+        bodies = [asked.body for asked in server.asked if asked.path.endswith("completions")]
+    record = done.record
+    assert record.scores is not None
+    assert bodies[0]["max_tokens"] in room
+    first = next(iter(record.model.options["sampling"].values()))
+    assert first["max_tokens"] == bodies[0]["max_tokens"]
+    assert runner.places([record], settings, client.info()) == {cell}
 
 
 # LongBench v2's rule
