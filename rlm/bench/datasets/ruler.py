@@ -1,9 +1,10 @@
 """RULER (Hsieh et al. 2024, arXiv:2404.06654; https://github.com/NVIDIA/RULER).
 
 Its generator writes ``niah_single_1/validation.jsonl`` and so on: ``input`` is a whole prompt, and
-``outputs`` are the references. Which of its tasks a file holds says the name of the file, or of its
-folder where the file is called ``validation`` or ``test``. The document is the prompt up to the
-last question, which is recognised by its wording (scripts/data/synthetic/constants.py).
+``outputs`` are the references. (NeMo-Skills, through which RULER is run today, calls them
+``question`` and ``expected_answer``.) Which of its tasks a file holds says the name of the file, or
+of its folder where the file is called ``validation`` or ``test``. The document is the prompt up to
+the last question, which is recognised by its wording (scripts/data/synthetic/constants.py).
 
 Scored as scripts/eval/synthetic/constants.py and scripts/eval/evaluate.py score: the share of the
 references that the answer contains, in upper or lower case; in ``qa`` one of them is enough. The
@@ -26,8 +27,9 @@ from rlm.bench.tasks.given import Format, Row
 from rlm.errors import UsageError
 
 _SUBSETS: Final = ("validation", "test")
-_ANSWER_CUE: Final = re.compile(r"\s+(?:Answer:|The special magic ).*\Z", re.DOTALL)
-"""The beginning of the answer, which older versions write behind the question."""
+_ANSWER_CUE: Final = re.compile(r"\s*(?:Answer:|The special magic ).*\Z", re.DOTALL)
+"""The beginning of the answer, which some versions write behind the question."""
+_COLUMNS: Final = (("input", "outputs"), ("question", "expected_answer"))
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 
@@ -91,16 +93,17 @@ def _kind(part: str) -> str:
 
 def _row(raw: bytes, file: Path) -> Row:
     fields = given.fields_of(raw)
-    given.require(fields, ("input", "outputs"))
+    prompt, outputs = next((c for c in _COLUMNS if all(n in fields for n in c)), _COLUMNS[0])
+    given.require(fields, (prompt, outputs))
     if "pred" in fields:
         raise UsageError("a row with a model's answer ('pred'): give the folder of the data alone")
     part = _part(file)
     kind = _kind(part)
-    document, question = _split(given.text_of("input", fields["input"]), KINDS[kind])
-    outputs = fields["outputs"]
-    if not isinstance(outputs, list) or not outputs:
-        raise UsageError(f"field 'outputs' must be a list of texts, not {given.shown(outputs)}")
-    answers = tuple(given.text_of("outputs", given.number_or(each)) for each in outputs)
+    document, question = _split(given.text_of(prompt, fields[prompt]), KINDS[kind])
+    listed = fields[outputs]
+    if not isinstance(listed, list) or not listed:
+        raise UsageError(f"field {outputs!r} must be a list of texts, not {given.shown(listed)}")
+    answers = tuple(given.text_of(outputs, given.number_or(each)) for each in listed)
     return Row(document, question, answers, f"ruler/{kind}", part=part)
 
 
@@ -109,7 +112,7 @@ def _split(prompt: str, kind: Kind) -> tuple[str, str]:
     found = list(kind.question.finditer(prompt))
     if not found or not prompt[: found[-1].start()].strip():
         raise UsageError(
-            f"field 'input' does not end with RULER's question ({kind.question.pattern!r})"
+            f"the prompt does not end with RULER's question ({kind.question.pattern!r})"
         )
     at = found[-1].start()
     return prompt[:at].rstrip(), _ANSWER_CUE.sub("", prompt[at:]).strip()
@@ -133,7 +136,8 @@ FORMAT: Final = Format(
     parse=_row,
     evidence=_evidence,
     score=score,
-    remedy="RULER's rows are made, not downloaded: git clone https://github.com/NVIDIA/RULER, "
-    "run its scripts/data/prepare.py for each task, and give the folder that it writes to",
+    remedy="make RULER's rows with: git clone https://github.com/NVIDIA/RULER && cd "
+    "RULER/scripts/data && python prepare.py --save_dir DIR --task niah_single_1 --max_seq_length "
+    "4096 --tokenizer_path MODEL --tokenizer_type hf, and give the folder DIR",
     run_of=_part,
 )

@@ -59,6 +59,15 @@ def test_a_row_of_ruler_is_a_prompt_cut_before_its_last_question(tmp_path):
     assert item.gold == NUMBER
 
 
+def test_ruler_as_nemo_skills_writes_it_is_the_same(tmp_path):
+    row = published.niah()
+    text = row.pop("input").replace("text? The", "text?The")
+    row |= {"question": text, "expected_answer": row.pop("outputs")}
+    theirs = only("ruler", write(tmp_path / "niah_single_1" / "test.jsonl", row)).item(1)
+    own = only("ruler", write(tmp_path / "a" / "niah_single_1.jsonl", published.niah())).item(1)
+    assert theirs == own
+
+
 def test_the_last_question_of_a_prompt_counts(tmp_path):
     item = only("ruler", write(tmp_path / "qa_1.jsonl", published.qa())).item(1)
     assert item.question == "Question: Where is Oslo?"

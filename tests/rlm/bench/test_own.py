@@ -24,6 +24,7 @@ from rlm.clients import connect
 from rlm.clients.base import Client
 from rlm.errors import UsageError
 from rlm.sandbox import Sandbox, open_sandbox
+from tests.rlm.bench import published
 from tests.servers.reader import ReaderServer
 
 GOOD = {
@@ -160,6 +161,15 @@ def test_what_a_file_may_hold_besides(write, tmp_path):
     data = load(path)
     assert ([line.number for line in data.lines], data.problems) == ([1, 4], ())
     assert data.item(1).document == data.item(4).document == GOOD["context"]
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.parquet"])
+def test_rows_may_stand_in_an_array_or_in_parquet(tmp_path, name):
+    other = {**GOOD, "answer": "Rome"}
+    data = load(published.write(tmp_path / name, GOOD, {**GOOD, "query": ""}, other))
+    assert [line.number for line in data.lines] == [1, 3]
+    assert (data.item(3).gold, data.item(1).gold) == ("Rome", "48213")
+    assert data.told()[1] == f"{name}:2: field 'query' is empty"
 
 
 @pytest.mark.parametrize("lines", [(), (b"", b""), (b"nothing", b"of use")], ids=len)
