@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from rlm.bench.tasks import given
-from rlm.bench.tasks.base import Item, Scores, Span
+from rlm.bench.tasks.base import Item, Scores
 from rlm.bench.tasks.given import Format, Row
 from rlm.errors import UsageError
 
@@ -39,11 +39,6 @@ def _row(raw: bytes, file: Path) -> Row:
     return Row(texts["context"], question, (texts["answer"],), "longbench-v2")
 
 
-def _no_evidence(row: Row) -> tuple[Span, ...]:
-    del row
-    return ()
-
-
 def choice(text: str) -> str:
     """The letter that an answer chooses; empty if it is none."""
     plain = text.replace("*", "").strip()
@@ -62,7 +57,7 @@ def score(item: Item, text: str) -> Scores:
 
 FORMAT: Final = Format(
     parse=_row,
-    evidence=_no_evidence,
+    evidence=given.nowhere,
     score=score,
     remedy="get LongBench v2 with: hf download THUDM/LongBench-v2 data.json --repo-type dataset "
     "--local-dir longbench-v2, and give the file data.json",

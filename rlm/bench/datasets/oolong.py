@@ -26,7 +26,7 @@ from typing import Final
 
 from rlm.bench.scoring import COUNT_BASE
 from rlm.bench.tasks import given
-from rlm.bench.tasks.base import Item, Scores, Span
+from rlm.bench.tasks.base import Item, Scores
 from rlm.bench.tasks.given import Format, Row
 from rlm.errors import UsageError
 
@@ -76,9 +76,9 @@ def _gold(answer: object) -> tuple[str]:
     """The gold answer of oolong-synth: a list of one, as Python writes it; a date in ISO form."""
     listed: object = answer
     if isinstance(answer, str):
-        if found := _GOLD_DATE.fullmatch(answer.strip()):
-            return (date(*map(int, found.groups())).isoformat(),)
         try:
+            if found := _GOLD_DATE.fullmatch(answer.strip()):
+                return (date(*map(int, found.groups())).isoformat(),)
             listed = ast.literal_eval(answer)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             listed = None
@@ -93,11 +93,6 @@ def _real_gold(answer: object) -> tuple[str, ...]:
     if value == []:
         raise UsageError(f"field 'answer' names nothing: {answer!r}")
     return tuple(value) if isinstance(value, list) else (str(value),)
-
-
-def _no_evidence(row: Row) -> tuple[Span, ...]:
-    del row
-    return ()
 
 
 def score(item: Item, text: str) -> Scores:
@@ -184,7 +179,7 @@ def _value(text: str) -> int | str | list[str]:
 
 FORMAT: Final = Format(
     parse=_row,
-    evidence=_no_evidence,
+    evidence=given.nowhere,
     score=score,
     remedy="get OOLONG with: hf download oolongbench/oolong-synth --repo-type dataset "
     "--local-dir oolong, or oolongbench/oolong-real, and give the folder or one of its files",

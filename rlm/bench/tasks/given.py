@@ -372,6 +372,12 @@ def evidence(document: str, answers: Sequence[str]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
+def nowhere(row: Row) -> tuple[Span, ...]:
+    """The evidence of rows that do not say where theirs stands."""
+    del row
+    return ()
+
+
 def _sentence(document: str, start: int, end: int) -> Span:
     """The sentence around ``[start, end)``."""
     first, last = max(start - REACH, 0), min(end + REACH, len(document))

@@ -209,6 +209,12 @@ def test_a_row_that_changed_is_noticed(tmp_path, name):
         ("oolong", "a.jsonl", {"text": "x"}, "no field 'context_window_text'"),
         ("oolong", "a.jsonl", published.oolong("spam", "LABEL"), r"such as \['spam'\], not 'spam'"),
         ("oolong", "a.jsonl", published.real(", ,"), "names nothing"),
+        (
+            "oolong",
+            "a.jsonl",
+            published.oolong("[datetime.date(2023, 13, 1)]", "DATE"),
+            r"not '\[datetime",
+        ),
         ("mrcr", "a.jsonl", {"prompt": "[]"}, "no field 'answer'; .*; there are: 'prompt'"),
         ("mrcr", "a.jsonl", published.mrcr(prompt="no"), "field 'prompt' is no JSON"),
         ("mrcr", "a.jsonl", published.mrcr(prompt="[1, 2]"), "a list of two messages or more"),
