@@ -60,6 +60,11 @@ class Item(Protocol):
         """Where the evidence stands, for controls that may know it."""
         ...
 
+    @property
+    def absent(self) -> bool:
+        """Whether there is no evidence, and to see that is the answer."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -211,7 +216,7 @@ def _grep(item: Item, setup: Setup) -> Answer:
 
 
 def _oracle(item: Item, setup: Setup) -> Answer:
-    if not item.spans:
+    if not item.spans and not item.absent:
         raise UsageError(
             "oracle shows the evidence alone, but nobody says where it stands in this document: "
             "leave oracle out of the architectures"

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 
 from rlm.errors import UsageError
@@ -42,15 +42,17 @@ print(re.fullmatch(pattern, text, re.IGNORECASE) is not None)
 """
 
 
-def score_answer(gold: str, text: str, *others: str) -> Scores:
+def score_answer(gold: str, text: str, *others: str, rivals: Iterable[str] = ()) -> Scores:
     """Score a single short answer; `Scores.graded` is 1.0 or 0.0.
 
     Args:
         gold: what is right.
         text: the answer.
         others: what is right too.
+        rivals: what makes an answer wrong where it stands in it as a whole word.
     """
-    return _all_or_nothing(any(is_correct(each, text) for each in (gold, *others)))
+    right = any(is_correct(each, text) for each in (gold, *others))
+    return _all_or_nothing(right and not any(_stands(each, text) for each in rivals))
 
 
 def score_set(gold: Collection[str], text: str) -> Scores:
@@ -70,6 +72,16 @@ def score_set(gold: Collection[str], text: str) -> Scores:
     if found == want:
         return _all_or_nothing(True)
     return _scores(False, 2 * len(found & want) / (len(found) + len(want)))
+
+
+def score_choice(gold: str, options: Collection[str], text: str) -> Scores:
+    """Score one of `options`, singular or plural, with no other of them beside it.
+
+    An answer `MAX_EXTRA_CHARS` longer than `gold` is wrong.
+    """
+    got = normalise(text)
+    named = {each for each in options if re.search(rf"(?<!\w){re.escape(each)}(?:e?s)?(?!\w)", got)}
+    return _all_or_nothing(named == {gold} and len(got) <= len(gold) + MAX_EXTRA_CHARS)
 
 
 def score_count(gold: int, text: str) -> Scores:
@@ -123,6 +135,12 @@ def is_correct(gold: str, text: str) -> bool:
         return False
     if _NUMBER.fullmatch(want):
         return _numbers(got) == _numbers(want)
+    return _stands(want, got)
+
+
+def _stands(part: str, text: str) -> bool:
+    """Whether `part` stands in `text` as a whole word, both normalised."""
+    want, got = normalise(part), normalise(text)
     return re.search(rf"(?<![\w.]){re.escape(want)}(?![\w]|\.\d)", got) is not None
 
 

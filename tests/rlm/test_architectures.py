@@ -40,6 +40,7 @@ class Item:
     document: str = "Rain fell. The code is 48213. The key is 7."
     question: str = "Which code?"
     spans: tuple[Span, ...] = (Span(30, 43), Span(11, 29))
+    absent: bool = False
 
 
 LONG = Item(f"{'It rained. ' * 2_000}The code is 48213.{' It rained.' * 2_000}", spans=())
@@ -257,7 +258,15 @@ def test_oracle_shows_the_evidence_alone_in_the_order_of_the_text() -> None:
     assert client.sent[0][1].content == shown
 
 
-def test_oracle_says_so_where_there_is_no_evidence() -> None:
+def test_oracle_shows_nothing_where_the_document_does_not_say_it() -> None:
+    client = Scripted(["not in the text"])
+    item = get("long_doc_hops").generate(1_000, 50, 0)
+    assert item.absent
+    assert architectures.get("oracle").answer(item, Setup(client)).answer == "not in the text"
+    assert client.sent[0][1].content == f"\n\nQuestion: {item.question}"
+
+
+def test_oracle_says_so_where_nobody_knows_the_evidence() -> None:
     with pytest.raises(UsageError, match="leave oracle out"):
         architectures.get("oracle").answer(LONG, Setup(Scripted([])))
 

@@ -18,11 +18,11 @@ from rlm.bench.tasks.stream import Stream, split_of
 from rlm.sandbox import Sandbox
 from training.pretrain.__main__ import corpus
 from training.pretrain.batches import by_length, collate, page_row, repeat_row, sub_row
-from training.pretrain.demos import Demo, make_demo, make_demos, read_demos
+from training.pretrain.demos import NOISY_PAGES, Demo, make_demo, make_demos, read_demos
 from training.pretrain.model import blocks, new_model
 from training.pretrain.pages import ABSENT, Level, Page, make_page, reply
+from training.pretrain.play import page_play
 from training.pretrain.stages import Stage
-from training.pretrain.teacher import NOISY
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
 from training.pretrain.train import BASE, Settings, Trainer, train_other_end
 from training.pretrain.workers import run_workers
@@ -48,7 +48,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def demos(sandbox: Sandbox) -> Sequence[Demo]:
-    made = [make_demo(11, number, Level(), sandbox) for number in range(40)]
+    made = [make_demo(11, number, page_play, sandbox) for number in range(40)]
     return [demo for demo in made if demo is not None]
 
 
@@ -75,7 +75,7 @@ def test_train_and_eval_share_no_wording(demos: Sequence[Demo]) -> None:
     evaluated: list[str] = []
     for name in names():
         for seed in range(150):
-            item = get(name).generate(1500, 50, seed)
+            item = get(name).generate(4096, 50, seed)
             evaluated += [item.document, item.question]
     shared = ngrams(train) & ngrams(evaluated)
     assert not shared, sorted(shared)[:10]
@@ -120,7 +120,7 @@ def test_what_was_rejected_or_failed_is_no_target(demos: Sequence[Demo]) -> None
 def test_demonstrations_are_the_same_for_the_same_seed(
     demos: Sequence[Demo], sandbox: Sandbox
 ) -> None:
-    assert make_demo(11, 0, Level(), sandbox) == demos[0]
+    assert make_demo(11, 0, page_play, sandbox) == demos[0]
 
 
 def test_demonstrations_go_on_after_a_kill(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_demonstrations_go_on_after_a_kill(tmp_path: Path) -> None:
 
 def test_a_teacher_that_errs_is_learned_from_as_it_is(sandbox: Sandbox) -> None:
     """Guards `embedded/base`: its errors are there, and wrong ends are learned like others."""
-    made = [make_demo(12, number, Level(), sandbox, NOISY) for number in range(80)]
+    made = [make_demo(12, number, NOISY_PAGES, sandbox) for number in range(80)]
     noisy = [demo for demo in made if demo is not None]
     assert all(demo.targets[-1] for demo in noisy)
     last = [demo.messages[-1].content for demo in noisy]
@@ -261,7 +261,7 @@ def test_the_other_end_goes_on_where_the_first_ended(
     first = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     chat.tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / BASE).mkdir()
-    make_demos(tmp_path / BASE / "demos.jsonl", 12, 4, errors=NOISY)
+    make_demos(tmp_path / BASE / "demos.jsonl", 12, 4, draw=NOISY_PAGES)
     train_other_end(tmp_path, 1, Workers())
     other = torch.load(tmp_path / BASE / "checkpoint.pt", weights_only=True)
     assert other["progress"]["step"] == 1

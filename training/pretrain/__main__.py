@@ -16,10 +16,9 @@ from pathlib import Path
 
 from rlm import prompts
 from rlm.bench.tasks.stream import Stream
-from training.pretrain.demos import make_demos, read_demos
+from training.pretrain.demos import NOISY_PAGES, make_demos, read_demos
 from training.pretrain.pages import Level, make_page, reply
 from training.pretrain.ship import ship
-from training.pretrain.teacher import NOISY
 from training.pretrain.tokenizer import train_tokenizer
 from training.pretrain.train import BASE, Settings, train, train_other_end
 from training.pretrain.workers import run_workers
@@ -53,7 +52,7 @@ def main() -> None:
     run_workers(partial(train, args.out, settings), args.workers)
     ship(args.out, tokenizer, args.out / "embedded.gguf")
     noisy = args.seed + 1
-    make_demos(base / "demos.jsonl", noisy, args.base_demos, errors=NOISY, workers=args.workers)
+    make_demos(base / "demos.jsonl", noisy, args.base_demos, draw=NOISY_PAGES, workers=args.workers)
     run_workers(partial(train_other_end, args.out, args.base_tokens), args.workers)
     ship(base, tokenizer, base / "embedded-base.gguf")
     print(f"ready in {args.out}; python -m training.pretrain.ship puts both in place")

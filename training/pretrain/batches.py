@@ -13,13 +13,14 @@ from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
 from training.pretrain.demos import Demo
 from training.pretrain.pages import Asked, Level, Page, make_fact, make_page, reply
+from training.pretrain.passages import PROMPTS
 from training.pretrain.teacher import SUB_PROMPTS, is_told
 from training.pretrain.tokenizer import SPECIAL, VOCABULARY, Chat
 
 Row = tuple[list[int], list[list[int]]]
 """Ids of one conversation, and per answer the positions of its tokens."""
 
-KINDS = ("recall", "repeat", "page", "sub", "demo")
+KINDS = ("recall", "repeat", "page", "sub", "demo", "solve", *PROMPTS)
 """What is practised; accuracy is counted for each."""
 
 
@@ -145,6 +146,12 @@ def sub_row(stream: Stream, chat: Chat, level: Level, chars: int) -> Row:
     passage = page.text[max(middle + shift - half, 0) : middle + shift + half]
     prompt = stream.choice(SUB_PROMPTS).format(passage=passage, question=fact.question)
     answer = reply(fact, told=is_told(fact, passage))
+    return chat.render([Message("user", prompt), Message("assistant", answer)])
+
+
+def prompt_row(stream: Stream, chat: Chat, kind: str) -> Row:
+    """One sub-call of the task families, with its reply."""
+    prompt, answer = PROMPTS[kind](stream)
     return chat.render([Message("user", prompt), Message("assistant", answer)])
 
 

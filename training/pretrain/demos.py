@@ -7,26 +7,23 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from rlm import RLM, open_sandbox
 from rlm.bench.records import repair
-from rlm.bench.scoring import is_correct
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
 from rlm.sandbox.base import Sandbox
 from rlm.trajectory import Trajectory, Turn
-from training.pretrain.pages import ABSENT, Level, make_page
-from training.pretrain.teacher import CLEAN, WINDOW, Errors, make_plan, root_client, sub_client
+from training.pretrain.pages import Level
+from training.pretrain.play import Draw, page_play
+from training.pretrain.teacher import NOISY, WINDOW, root_client
 
-LENGTHS = (*(1_000, 2_000, 4_000, 6_000, 12_000, 16_000, 24_000, 48_000) * 4, 120_000, 400_000)
-"""Characters; only the preview, the windows and the stated length reach the root model."""
-BLIND = 0.15
-"""Share of the demonstrations in which the first sub-call misses what it was passed."""
-NOISY_LEVEL = Level(wild=0.2)
-"""Pages of a teacher that errs: one of its errors hangs on the wording of a question."""
+NOISY_PAGES = partial(page_play, level=Level(wild=0.2), errors=NOISY)
+"""A teacher that errs; one of its errors hangs on the wording of a question."""
 SMALL_WINDOW = 1200
 """Tokens; in a share of the demonstrations, so that the loop drops the outputs of old turns."""
 
@@ -45,32 +42,22 @@ class Demo:
     targets: tuple[bool, ...]
 
 
-def make_demo(
-    seed: int, number: int, level: Level, sandbox: Sandbox, errors: Errors = CLEAN
-) -> Demo | None:
-    """Play one page; ``None`` where a good teacher did not reach the answer.
-
-    That happens when a window cuts the fact in two: it is no example to follow. What a teacher that
-    errs on purpose does is kept, and learned, right or wrong.
-    """
+def make_demo(seed: int, number: int, draw: Draw, sandbox: Sandbox) -> Demo | None:
+    """Play what `draw` makes of a stream; ``None`` where the teacher did not reach the answer."""
     stream = Stream("demo", seed, number)
-    page = make_page(stream, stream.choice(LENGTHS), stream.between(1, 4), level)
-    asked = page.missing if stream.random() < level.absent / 2 else stream.choice(page.facts)
+    play = draw(stream)
     narrow = stream.random() < 0.05
     rlm = RLM(
-        root_client(make_plan(stream, page, asked, errors), SMALL_WINDOW if narrow else WINDOW),
-        sub_client(asked, blind=stream.random() < BLIND),
+        root_client(play.plan, SMALL_WINDOW if narrow else WINDOW),
+        play.sub,
         prompt="compact" if narrow or stream.random() > 0.04 else "full",
         sandbox=sandbox,
         max_iterations=8,
     )
-    answer = rlm.completion(page.text, asked.question)
-    wanted = ABSENT if asked is page.missing else asked.value
-    if answer.ended_by != "final":
+    answer = rlm.completion(play.text, play.question)
+    if answer.ended_by != "final" or not play.is_right(answer.answer):
         return None
-    if errors == CLEAN and not is_correct(wanted, answer.answer):
-        return None
-    return _demo(answer.trajectory, in_vain=asked is page.missing or errors != CLEAN)
+    return _demo(answer.trajectory, in_vain=play.in_vain)
 
 
 def _demo(trajectory: Trajectory, *, in_vain: bool) -> Demo:
@@ -87,7 +74,7 @@ def _is_good(turn: Turn, *, in_vain: bool) -> bool:
 
 
 def make_demos(
-    path: Path, seed: int, count: int, *, errors: Errors = CLEAN, workers: int = 1
+    path: Path, seed: int, count: int, *, draw: Draw = page_play, workers: int = 1
 ) -> None:
     """Play demonstrations until `path`, a JSONL file, is `count` numbers long; prints progress.
 
@@ -105,7 +92,7 @@ def make_demos(
         for begin in range(first, count, CHUNK * workers):
             starts = range(begin, min(begin + CHUNK * workers, count), CHUNK)
             for lines in pool.map(
-                _play, [(seed, at, min(at + CHUNK, count), errors) for at in starts]
+                _play, [(seed, at, min(at + CHUNK, count), draw) for at in starts]
             ):
                 out.writelines(lines)
             done = min(begin + CHUNK * workers, count)
@@ -117,13 +104,12 @@ CHUNK = 250
 """Demonstrations that one worker plays at a time."""
 
 
-def _play(job: tuple[int, int, int, Errors]) -> list[str]:
+def _play(job: tuple[int, int, int, Draw]) -> list[str]:
     """The lines of a range of demonstrations."""
-    seed, begin, end, errors = job
+    seed, begin, end, draw = job
     sandbox = open_sandbox()
     try:
-        level = Level() if errors == CLEAN else NOISY_LEVEL
-        made = ((n, make_demo(seed, n, level, sandbox, errors)) for n in range(begin, end))
+        made = ((n, make_demo(seed, n, draw, sandbox)) for n in range(begin, end))
         return [json.dumps({"number": n, **asdict(d)}) + "\n" for n, d in made if d is not None]
     finally:
         sandbox.close()

@@ -25,12 +25,14 @@ from training.pretrain.batches import (
     by_length,
     demo_row,
     page_row,
+    prompt_row,
     recall_row,
     repeat_row,
     sub_row,
 )
 from training.pretrain.demos import Demo, read_demos
 from training.pretrain.model import new_model
+from training.pretrain.passages import PROMPTS
 from training.pretrain.stages import OTHER_END, STAGES, Stage
 from training.pretrain.tokenizer import END_OF_TEXT, Chat, load_tokenizer, token_id
 from training.pretrain.workers import sum_gradients
@@ -86,8 +88,10 @@ class Trainer:
         settings: Settings,
         workers: Workers | None = None,
         stages: Sequence[Stage] = STAGES,
+        solved: Sequence[Demo] = (),
     ) -> None:
-        self.folder, self.chat, self.settings, self.demos = folder, chat, settings, demos
+        self.folder, self.chat, self.settings = folder, chat, settings
+        self.demos, self.solved = demos, solved
         self.workers, self.stages = workers or Workers(), stages
         self.pad = token_id(chat.tokenizer, END_OF_TEXT)
         self.model = new_model(settings.seed)
@@ -194,7 +198,9 @@ class Trainer:
             return page_row(stream, self.chat, stage.level, stage.length(stream))
         if kind == "sub":
             return sub_row(stream, self.chat, stage.level, stream.between(120, 700))
-        return demo_row(stream.choice(self.demos), self.chat)
+        if kind in PROMPTS:
+            return prompt_row(stream, self.chat, kind)
+        return demo_row(stream.choice(self.solved if kind == "solve" else self.demos), self.chat)
 
     def _set_learning_rates(self) -> None:
         settings = self.settings

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import difflib
 
+from rlm.bench.tasks.aggregate import Aggregation
 from rlm.bench.tasks.base import Item, Scores, Span, Split, Task
+from rlm.bench.tasks.long_doc_hops import LongDocHops
 from rlm.bench.tasks.long_doc_qa import LongDocQA
 from rlm.bench.tasks.niah import Niah
+from rlm.bench.tasks.niah_keys import NiahKeys
+from rlm.bench.tasks.niah_queries import NiahQueries
+from rlm.bench.tasks.niah_semantic import NiahSemantic
+from rlm.bench.tasks.niah_values import NiahValues
+from rlm.bench.tasks.trace import Trace
 from rlm.errors import UsageError
 
 __all__ = ["Item", "Scores", "Span", "Split", "Task", "get", "names", "register"]
@@ -39,3 +46,11 @@ def get(name: str) -> Task:
 
 register(Niah())
 register(LongDocQA())
+register(NiahKeys())
+register(NiahValues())
+register(NiahQueries())
+register(NiahSemantic())
+register(LongDocHops())
+register(Aggregation("aggregate", visible=False))
+register(Aggregation("aggregate_visible", visible=True))
+register(Trace())

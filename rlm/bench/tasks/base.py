@@ -11,7 +11,7 @@ from rlm.errors import UsageError
 Split = Literal["train", "eval"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-SUITE_VERSION = 1
+SUITE_VERSION = 2
 """Raised whenever any generator would make another document for the same cell."""
 
 
@@ -38,6 +38,8 @@ class Item:
         split: whose entities, values, templates and wordings were used.
         answers: all that is right, or all members of a list; empty where `gold` says it all.
         scorer: the rule that `answers` are judged by; empty where the task has a single one.
+        absent: that the document does not say it is the answer: the evidence is known to be none.
+        rivals: what makes an answer wrong that holds it beside `gold`.
     """
 
     task: str
@@ -49,6 +51,8 @@ class Item:
     split: Split
     answers: tuple[str, ...] = ()
     scorer: str = ""
+    absent: bool = False
+    rivals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from rlm.bench.tasks.base import Split
-from rlm.bench.tasks.stream import Stream
-from rlm.bench.tasks.words import Sentence, words
+from rlm.bench.tasks.stream import Stream, table
+from rlm.bench.tasks.words import Filler, words, zipf
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,16 +317,42 @@ def make_fact(stream: Stream, split: Split, name: str, value: str) -> Fact:
     )
 
 
-def filler(split: Split) -> Sentence:
-    """Sentences of `split` that say nothing about any entity and hold no digit."""
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A sentence of `Prose` with ``{}`` for its slots, and the table that each slot draws from."""
+
+    fill: Callable[..., str]
+    tables: Sequence[Sequence[str]]
+
+
+@cache
+def _patterns(split: Split) -> Sequence[_Pattern]:
     prose = EVAL_PROSE if split == "eval" else TRAIN_PROSE
-    lists = {name: options or words() for name, options in prose.lists.items()}
-    cut = [_SLOT.split(sentence) for sentence in prose.sentences]
+    tables = {
+        name: table(options, [1] * len(options)) if options else zipf(set())
+        for name, options in prose.lists.items()
+    }
+    return tuple(
+        _Pattern(_SLOT.sub("{}", text).format, [tables[name] for name in _SLOT.findall(text)])
+        for text in prose.sentences
+    )
 
-    def sentence(stream: Stream) -> str:
-        parts = list(stream.choice(cut))
-        for i in range(1, len(parts), 2):
-            parts[i] = stream.choice(lists[parts[i]])
-        return "".join(parts)
 
-    return sentence
+def filler(split: Split) -> Filler:
+    """Sentences of `split` that say nothing about any entity and hold no digit.
+
+    A slot for any word draws by rank, as `random_sentences` does; others draw evenly.
+    """
+    patterns = _patterns(split)
+    of_number = table(range(len(patterns)), [1] * len(patterns))
+
+    def sentences(stream: Stream, count: int) -> list[str]:
+        chosen = [of_number[n] for n in stream.block(count)]
+        numbers = iter(stream.block(sum(len(patterns[i].tables) for i in chosen)))
+        made = [
+            map(p.fill, *(map(entries.__getitem__, numbers) for entries in p.tables))
+            for p in patterns
+        ]
+        return [next(made[i]) for i in chosen]
+
+    return sentences

@@ -1,29 +1,54 @@
 """The frozen word list, and documents made of it.
 
 The words are those of three to eight letters in the EFF large word list (CC BY 3.0 US, see NOTICE),
-taken from the PyPI package ``xkcdpass`` 1.30.0.
+taken from the PyPI package ``xkcdpass`` 1.30.0. Their order in the file, the most frequent first,
+is that of the PyPI package ``wordfreq`` 3.1.1 (see NOTICE).
 """
 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate, pairwise
+from operator import itemgetter
+from typing import Final
 
 from rlm.bench.tasks.base import Span, Split
-from rlm.bench.tasks.stream import Stream
+from rlm.bench.tasks.stream import NUMBERS, Stream, table
 from rlm.errors import RLMError
 
-WORDS_SHA256 = "31d97983cf647bcdbe4fd8f21d161a4052785504b7a05f235a7ac6749920aa89"
+WORDS_SHA256 = "a6ac681ee3c78dcfaf57588cb76a917747291953ad1ebded0739dc2deb24407a"
 
-Sentence = Callable[[Stream], str]
+Filler = Callable[[Stream, int], list[str]]
+"""Makes so many filler sentences, each of which ends in a mark."""
+
+ZIPF_SHIFT: Final = 15
+"""Words are drawn with a chance of ``1 / (rank + ZIPF_SHIFT)``.
+
+That is the law of Zipf and Mandelbrot. The list holds hardly any of the hundred words that English
+text uses most, so its frequencies start out flat: they fall 52-fold from rank 10 to rank 1,000 in
+``wordfreq``, 41-fold here. With less of a shift, train and eval documents would share runs of four
+words by chance.
+"""
+
+FEWEST_WORDS: Final = 3
+SENTENCE_WORDS: Final = (
+    *(9, 29, 55, 79, 94, 99, 98, 90, 80, 69, 59, 49),
+    *(40, 33, 27, 21, 17, 14, 11, 9, 7, 6, 5),
+)
+"""Of a thousand sentences, how many have `FEWEST_WORDS` words, one more, and so on.
+
+A rounded lognormal with a median of 10 and a sigma of 0.45; written out, as logarithms differ in
+their last bit from one platform to the next.
+"""
 
 
 @cache
-def words() -> tuple[str, ...]:
-    """All words, sorted.
+def ranked_words() -> tuple[str, ...]:
+    """All words, the most frequent in English first.
 
     Raises:
         RLMError: the file is not the one that the documents of this suite are made of.
@@ -32,6 +57,16 @@ def words() -> tuple[str, ...]:
     if hashlib.sha256(raw).hexdigest() != WORDS_SHA256:
         raise RLMError("rlm/bench/tasks/words.txt was changed: documents would not be the same")
     return tuple(raw.decode().split())
+
+
+@cache
+def words() -> tuple[str, ...]:
+    """All words, sorted.
+
+    Raises:
+        RLMError: as in `ranked_words`.
+    """
+    return tuple(sorted(ranked_words()))
 
 
 def number(stream: Stream, split: Split, taken: set[str], *, digits: int = 5) -> str:
@@ -48,74 +83,143 @@ def entity(stream: Stream, split: Split, taken: set[str], pool: Sequence[str] = 
     )
 
 
-def random_sentences(without: set[str]) -> Sentence:
-    """Sentences of 6 to 14 random words, none of them in `without`."""
-    pool = [w for w in words() if w not in without]
+def zipf(without: Set[str]) -> Sequence[str]:
+    """A table of the words by their rank in English (see `ZIPF_SHIFT`), none of them in `without`.
 
-    def sentence(stream: Stream) -> str:
-        count = stream.between(6, 14)
-        return " ".join([stream.choice(pool) for _ in range(count)]).capitalize() + "."
+    The entries of those that are left out are shared among the others in the same proportions.
+    """
+    entries, places = _zipf()
+    gone = sorted((places[word] for word in without & places.keys()), key=itemgetter(0))
+    left = entries.copy()
+    for first, end in reversed(gone):
+        del left[first:end]
+    missing = NUMBERS - len(left)
+    return left + [left[i * len(left) // missing] for i in range(missing)]
 
-    return sentence
+
+@cache
+def _zipf() -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """The table of all words, and the entries ``[first, end)`` that each of them has."""
+    ranks = range(1, len(ranked_words()) + 1)
+    entries = table(ranked_words(), [(1 << 40) // (rank + ZIPF_SHIFT) for rank in ranks])
+    firsts = [i for i in range(NUMBERS) if i == 0 or entries[i] != entries[i - 1]]
+    places = {entries[a]: (a, b) for a, b in pairwise([*firsts, NUMBERS])}
+    return entries, places
+
+
+def random_sentences(without: Set[str]) -> Filler:
+    """Sentences of random words, none of them in `without`: frequent words often, rare ones seldom.
+
+    They have `FEWEST_WORDS` words or more, 11 on average.
+    """
+    of_number = zipf(without)
+    counts = _sentence_words()
+
+    def sentences(stream: Stream, count: int) -> list[str]:
+        ends = list(accumulate([counts[n] for n in stream.block(count)], initial=0))
+        drawn = [of_number[n] for n in stream.block(ends[-1])]
+        return [" ".join(drawn[a:b]).capitalize() + "." for a, b in pairwise(ends)]
+
+    return sentences
+
+
+@cache
+def _sentence_words() -> Sequence[int]:
+    return table(range(FEWEST_WORDS, FEWEST_WORDS + len(SENTENCE_WORDS)), SENTENCE_WORDS)
 
 
 def document(
-    stream: Stream, sentence: Sentence, chars: int, facts: Sequence[tuple[float, str]]
+    stream: Stream, filler: Filler, chars: int, facts: Sequence[tuple[float, str]]
 ) -> tuple[str, list[Span]]:
     """A document of exactly `chars` characters with `facts` at sentence boundaries.
 
+    It is put together block by block, and takes little more than twice its size in memory.
+
     Args:
         stream: where the draws come from.
-        sentence: makes one filler sentence.
+        filler: makes filler sentences.
         chars: exact length.
         facts: (depth from 0 to 1, sentence) pairs.
 
     Returns:
         The document, and the span of each fact in the order given.
+
+    Raises:
+        ValueError: a depth is not from 0 to 1, or the facts leave no room for a sentence.
     """
-    filler = _filler(stream, sentence, chars - sum(len(text) + 1 for _, text in facts))
-    starts = [0]
-    for part in filler:
-        starts.append(starts[-1] + len(part) + 1)
+    room = chars - sum(len(text) + 1 for _, text in facts)
+    if room < 1:
+        raise ValueError(f"facts of {chars - room} characters in a document of {chars}: too short")
+    for depth, text in facts:
+        if not 0 <= depth <= 1:
+            raise ValueError(f"depth {depth} of {text!r}: depths go from 0 to 1")
     order = sorted(range(len(facts)), key=lambda i: facts[i][0])
+    targets = [facts[i][0] * (room + 1) for i in order]
     parts: list[str] = []
-    spans: dict[int, Span] = {}
-    taken = offset = 0
-    for i in order:
-        depth, text = facts[i]
-        boundary = _nearest(starts, depth * starts[-1])
-        parts.extend(filler[taken:boundary])
-        taken = max(taken, boundary)
-        begin = starts[taken] + offset
-        spans[i] = Span(begin, begin + len(text))
-        parts.append(text)
-        offset += len(text) + 1
-    parts.extend(filler[taken:])
+    begins: list[int] = []
+    of_filler = at = 0
+    for block in _blocks(stream, filler, room):
+        end = of_filler + _length(block)
+        due = slice(len(begins), bisect_right(targets, end))
+        texts = [facts[i][1] for i in order[due]]
+        woven, found = _woven(block, [target - of_filler for target in targets[due]], texts)
+        begins += [at + begin for begin in found]
+        parts.append(" ".join(woven))
+        of_filler, at = end, at + len(parts[-1]) + 1
+    spans = {i: Span(at, at + len(facts[i][1])) for i, at in zip(order, begins, strict=True)}
     return " ".join(parts), [spans[i] for i in range(len(facts))]
 
 
-def _filler(stream: Stream, sentence: Sentence, chars: int) -> list[str]:
-    parts: list[str] = []
-    left = chars
-    while left > 0:
-        part = sentence(stream)
-        if left - len(part) - 1 < MIN_LAST:
-            parts.append(_fit(part, left, stream))
-            break
-        parts.append(part)
-        left -= len(part) + 1
-    return parts
-
-
-MIN_LAST = 24
+BLOCK: Final = 4096
+"""How many sentences of a long document are made at once."""
+SENTENCE: Final = 64
+"""About how many characters a filler sentence has; a better guess only saves time."""
+MIN_LAST: Final = 24
 """No last sentence shorter than this: the one before is made longer instead."""
 
 
-def _fit(text: str, chars: int, stream: Stream) -> str:
+def _blocks(stream: Stream, filler: Filler, chars: int) -> Iterator[list[str]]:
+    """Sentences that make exactly `chars` characters when all are joined by spaces."""
+    left = chars
+    while left > 0:
+        block = filler(stream, min(BLOCK, left // SENTENCE + 1))
+        if left - _length(block) < MIN_LAST:
+            ends = list(accumulate([len(part) + 1 for part in block], initial=0))
+            last = max(0, bisect_right(ends, left - MIN_LAST) - 1)
+            block[last:] = [_fit(block[last], left - ends[last], stream, filler)]
+        left -= _length(block)
+        yield block
+
+
+def _length(sentences: Sequence[str]) -> int:
+    """Characters of `sentences` with a space after each."""
+    return sum(map(len, sentences)) + len(sentences)
+
+
+def _fit(text: str, chars: int, stream: Stream, filler: Filler) -> str:
+    """`text` cut to `chars` characters, or made longer by the words of other sentences."""
     while len(text) < chars:
-        text = f"{text[:-1]} {stream.choice(words())}."
+        text = f"{text[:-1]} {filler(stream, 1)[0].lower()}"
     body = text[: chars - 1]
     return (body[:-1] + "s" if body.endswith(" ") else body) + "."
+
+
+def _woven(
+    block: list[str], targets: Sequence[float], texts: Sequence[str]
+) -> tuple[list[str], list[int]]:
+    """`block` with `texts` at the boundaries nearest to `targets`, and where each text begins."""
+    if not texts:
+        return block, []
+    starts = list(accumulate([len(part) + 1 for part in block], initial=0))
+    woven: list[str] = []
+    begins: list[int] = []
+    taken = moved = 0
+    for target, text in zip(targets, texts, strict=True):
+        boundary = _nearest(starts, target)
+        woven += [*block[taken:boundary], text]
+        begins.append(starts[boundary] + moved)
+        taken, moved = boundary, moved + len(text) + 1
+    return woven + block[taken:], begins
 
 
 def _nearest(starts: Sequence[int], target: float) -> int:

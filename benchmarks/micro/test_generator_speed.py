@@ -1,0 +1,79 @@
+"""How fast a document of ten million tokens is made, and how much memory that takes.
+
+    pytest benchmarks/micro/test_generator_speed.py -m micro
+
+It takes about half a minute. No time is asserted, only that what was measured was made.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from rlm.bench import tasks
+from rlm.bench.tasks import Item
+
+pytestmark = [
+    pytest.mark.micro,
+    pytest.mark.parametrize("name", ["niah", "long_doc_qa"]),
+    pytest.mark.parametrize("split", ["eval", "train"]),
+]
+
+CHARS: Final = 4 * 10 * 2**20
+SHORT: Final = 4096
+"""In characters: a document of it makes the tables that all documents share."""
+
+RESIDENT: Final = f"""
+import re, sys
+from rlm.bench import tasks
+
+def resident(field):
+    with open("/proc/self/status") as status:
+        return 1024 * int(re.search(field + r":\\s+(\\d+)", status.read())[1])
+
+def made(chars):
+    return tasks.get(sys.argv[1]).generate(chars, 50, 1, split=sys.argv[2])
+
+made({SHORT})
+before = resident("VmRSS")
+item = made({CHARS})
+print(resident("VmHWM") - before)
+"""
+
+
+def made(name: str, split: Any, chars: int = CHARS) -> Item:
+    return tasks.get(name).generate(chars, 50, 1, split=split)
+
+
+def test_ten_million_tokens(measure: Callable[..., Any], name: str, split: str) -> None:
+    item = measure(
+        f"10M tokens, {name} {split}",
+        lambda: made(name, split),
+        goal=2000,
+        rounds=5,
+        warmup_rounds=1,
+    )
+    assert len(item.document) == CHARS
+
+
+def test_memory(note: Callable[[str], None], name: str, split: str) -> None:
+    """Beyond what the process held before: what Python allocated, and what the system gave it."""
+    made(name, split, SHORT)
+    tracemalloc.start()
+    try:
+        made(name, split)
+        allocated = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    text = f"10M tokens, {name} {split}: peak {allocated / CHARS:.2f} x the document allocated"
+    if sys.platform == "linux":
+        command = [sys.executable, "-c", RESIDENT, name, split]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        text += f", {int(done.stdout) / CHARS:.2f} x resident"
+    note(text)
+    assert allocated > CHARS
