@@ -24,7 +24,7 @@ from training.pretrain.pages import ABSENT, Level, Page, make_page, reply
 from training.pretrain.play import page_play
 from training.pretrain.stages import Stage
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
-from training.pretrain.train import BASE, Settings, Trainer, train_other_end
+from training.pretrain.train import BASE, Settings, Trainer, train_end
 from training.pretrain.workers import run_workers
 from training.workers import Workers
 
@@ -260,10 +260,10 @@ def test_the_other_end_goes_on_where_the_first_ended(
     Trainer(tmp_path, chat, demos, settings, stages=stages).run()
     first = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     chat.tokenizer.save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / BASE).mkdir()
-    make_demos(tmp_path / BASE / "demos.jsonl", 12, 4, draw=NOISY_PAGES)
-    train_other_end(tmp_path, 1, Workers())
-    other = torch.load(tmp_path / BASE / "checkpoint.pt", weights_only=True)
+    (tmp_path / BASE.folder).mkdir()
+    make_demos(tmp_path / BASE.folder / "demos.jsonl", 12, 4, draw=NOISY_PAGES)
+    train_end(tmp_path, BASE, 1, Workers())
+    other = torch.load(tmp_path / BASE.folder / "checkpoint.pt", weights_only=True)
     assert other["progress"]["step"] == 1
     assert other["settings"]["muon_lr"] == 0.25 * first["settings"]["muon_lr"]
     start = new_model(5).state_dict()
@@ -271,8 +271,8 @@ def test_the_other_end_goes_on_where_the_first_ended(
         near, far = (weights[name] - first["model"][name] for weights in (other["model"], start))
         assert 0 < near.norm() < far.norm(), name
 
-    train_other_end(tmp_path, 1, Workers())  # again, when all is done
-    again = torch.load(tmp_path / BASE / "checkpoint.pt", weights_only=True)
+    train_end(tmp_path, BASE, 1, Workers())  # again, when all is done
+    again = torch.load(tmp_path / BASE.folder / "checkpoint.pt", weights_only=True)
     assert again["progress"] == other["progress"]
 
 

@@ -1,9 +1,10 @@
 """``python -m training.pretrain``: make the embedded models, from the word list to the GGUFs.
 
 Everything follows from the seed and the number of workers. Each step is skipped when its file is
-there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt for `embedded`; then
-the same in the folder base for `embedded/base`, which goes on from there and learns the loop anew
-from a teacher that errs on purpose. Delete a file to make it again.
+there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt for what both models
+share; then, in folders within, demos.jsonl and checkpoint.pt for `embedded`, which learns the task
+families (tasks), and for `embedded/base`, which learns the loop anew from a teacher that errs on
+purpose (base). Delete a file to make it again.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from rlm.bench.tasks.stream import Stream
 from training.pretrain.demos import NOISY_PAGES, make_demos, read_demos
 from training.pretrain.pages import Level, make_page, reply
 from training.pretrain.ship import ship
+from training.pretrain.solving import solve_play
 from training.pretrain.tokenizer import train_tokenizer
-from training.pretrain.train import BASE, Settings, train, train_other_end
+from training.pretrain.train import BASE, EMBEDDED, ENDS, Settings, train, train_end
 from training.pretrain.workers import run_workers
 
 HERE = Path(__file__).parent
+COUNTS = ("tokens", "demos", "tasks_tokens", "tasks_demos", "base_tokens", "base_demos", "workers")
 
 
 def main() -> None:
@@ -33,28 +36,33 @@ def main() -> None:
     add = parser.add_argument
     add("--tokens", type=float, default=28e6, help="tokens to train on (default: 28e6)")
     add("--demos", type=int, default=6000, help="demonstrations to play (default: 6000)")
+    add("--tasks-tokens", type=float, default=8e6, help="more, on task families (default: 8e6)")
+    add("--tasks-demos", type=int, default=3500, help="demonstrations of these (default: 3500)")
     add("--base-tokens", type=float, default=1.5e6, help="tokens of the other end (default: 1.5e6)")
     add("--base-demos", type=int, default=2000, help="demonstrations with errors (default: 2000)")
     add("--seed", type=int, default=1, help="seed of everything (default: 1)")
     add("--workers", type=int, default=2, help="processes of one core each (default: 2)")
     args = parser.parse_args()
-    for name in ("tokens", "demos", "base_tokens", "base_demos", "workers"):
+    for name in COUNTS:
         if getattr(args, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, not {getattr(args, name)}")
-    base = args.out / BASE
-    base.mkdir(parents=True, exist_ok=True)
-    demos = args.out / "demos.jsonl"
+    for end in ENDS:
+        (args.out / end.folder).mkdir(parents=True, exist_ok=True)
+    demos, tokenizer = args.out / "demos.jsonl", args.out / "tokenizer.json"
     make_demos(demos, args.seed, args.demos, workers=args.workers)
-    tokenizer = args.out / "tokenizer.json"
     if not tokenizer.exists():
         train_tokenizer(corpus(args.seed, demos)).save(str(tokenizer))
     settings = Settings(tokens=args.tokens, seed=args.seed)
     run_workers(partial(train, args.out, settings), args.workers)
-    ship(args.out, tokenizer, args.out / "embedded.gguf")
-    noisy = args.seed + 1
-    make_demos(base / "demos.jsonl", noisy, args.base_demos, draw=NOISY_PAGES, workers=args.workers)
-    run_workers(partial(train_other_end, args.out, args.base_tokens), args.workers)
-    ship(base, tokenizer, base / "embedded-base.gguf")
+    plans = (
+        (EMBEDDED, args.tasks_demos, solve_play, args.tasks_tokens, "embedded.gguf"),
+        (BASE, args.base_demos, NOISY_PAGES, args.base_tokens, "embedded-base.gguf"),
+    )
+    for number, (end, count, draw, tokens, name) in enumerate(plans):
+        folder, seed = args.out / end.folder, args.seed + 2 - number
+        make_demos(folder / "demos.jsonl", seed, count, draw=draw, workers=args.workers)
+        run_workers(partial(train_end, args.out, end, tokens), args.workers)
+        ship(folder, tokenizer, folder / name)
     print(f"ready in {args.out}; python -m training.pretrain.ship puts both in place")
 
 

@@ -51,3 +51,8 @@ OTHER_END = Stage(Level(), _ALL_LENGTHS, _OTHER, ("demo", 2.0), 1e12)
 """What `embedded/base` practises after all of that: mostly demonstrations. Where they are a third,
 greedy decoding does not take up the errors of their teacher; with nothing else the model forgets
 how to copy a name."""
+_SOLVING = {"recall": 100, "repeat": 100, "page": 500, "sub": 400, "demo": 700}
+_SOLVING |= {"solve": 1200, "label": 800, "kind": 500, "name": 350}
+SOLVING = Stage(Level(), _ALL_LENGTHS, _SOLVING, ("solve", 2.0), 1e12)
+"""What `embedded` practises after the curriculum: the task families that one search does not solve,
+beside what it knows."""

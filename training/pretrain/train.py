@@ -33,15 +33,11 @@ from training.pretrain.batches import (
 from training.pretrain.demos import Demo, read_demos
 from training.pretrain.model import new_model
 from training.pretrain.passages import PROMPTS
-from training.pretrain.stages import OTHER_END, STAGES, Stage
+from training.pretrain.stages import OTHER_END, SOLVING, STAGES, Stage
 from training.pretrain.tokenizer import END_OF_TEXT, Chat, load_tokenizer, token_id
 from training.pretrain.workers import sum_gradients
 from training.workers import Workers
 
-BASE = "base"
-"""Folder of the other end within that of a run."""
-OTHER_RATE = 0.25
-"""Share of the learning rates with which the other end goes on."""
 ACCURACY_MEMORY = 0.97
 """How much of the running accuracy is kept at each step."""
 MICRO_BATCH = 2048
@@ -72,6 +68,32 @@ class Progress:
     stage_tokens: int = 0
     seconds: float = 0.0
     accuracy: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class End:
+    """What one of the two models learns after the curriculum that they share.
+
+    Attributes:
+        folder: within that of the run; holds its demonstrations, ``demos.jsonl``.
+        stage: what it practises.
+        rate: share of the learning rates with which it goes on.
+        decay: over this last share of its tokens the rates fall to zero.
+        seed: added to that of the run.
+        solves: its demonstrations are of the task families, and those of the run are practised too.
+    """
+
+    folder: str
+    stage: Stage
+    rate: float
+    decay: float
+    seed: int
+    solves: bool
+
+
+EMBEDDED = End("tasks", SOLVING, rate=1.0, decay=0.7, seed=4, solves=True)
+BASE = End("base", OTHER_END, rate=0.25, decay=1.0, seed=1, solves=False)
+ENDS = (EMBEDDED, BASE)
 
 
 class Trainer:
@@ -253,27 +275,29 @@ def train(out: Path, settings: Settings, workers: Workers) -> None:
     Trainer(out, chat, demos, settings, workers).run()
 
 
-def train_other_end(out: Path, tokens: float, workers: Workers) -> None:
-    """From the end of the run in `out` on, in a folder within: `OTHER_END`, with new optimizers.
+def train_end(out: Path, end: End, tokens: float, workers: Workers) -> None:
+    """From the end of the run in `out` on, in a folder within, with new optimizers.
 
     Args:
         out: the folder of the run.
-        tokens: how many more; the learning rates fall from `OTHER_RATE` to zero over them.
+        end: what is learned.
+        tokens: how many more.
         workers: which worker this is.
     """
-    folder, done = out / BASE, torch.load(out / "checkpoint.pt", weights_only=True)
+    folder, done = out / end.folder, torch.load(out / "checkpoint.pt", weights_only=True)
     before = Settings(**done["settings"])
     settings = replace(
         before,
         tokens=tokens,
-        seed=before.seed + 1,
-        muon_lr=before.muon_lr * OTHER_RATE,
-        adam_lr=before.adam_lr * OTHER_RATE,
-        decay=1.0,
+        seed=before.seed + end.seed,
+        muon_lr=before.muon_lr * end.rate,
+        adam_lr=before.adam_lr * end.rate,
+        decay=end.decay,
     )
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
-    demos = list(read_demos(folder / "demos.jsonl"))
-    trainer = Trainer(folder, chat, demos, settings, workers, stages=(OTHER_END,))
+    own = list(read_demos(folder / "demos.jsonl"))
+    demos, solved = (list(read_demos(out / "demos.jsonl")), own) if end.solves else (own, [])
+    trainer = Trainer(folder, chat, demos, settings, workers, (end.stage,), solved)
     if not trainer.progress.step:
         trainer.model.load_state_dict(done["model"])
     trainer.run()
