@@ -31,7 +31,7 @@ NAME = "Which name goes with {name}?"
 ASKED = "{passage}\n\nQuestion: {question}"
 LABELLED = "{passage}\n\n" + LABEL
 MOST_LINES = 30
-"""Lines in one prompt; a line takes some 35 tokens, its reply 6 of the 256 that there are."""
+"""Lines in one prompt; a line takes some 35 tokens, its reply 3 of the 256 that there are."""
 SHORT_LINES = 0.5
 """Share of the prompts about kinds that hold little else."""
 REACH = 100
@@ -58,9 +58,12 @@ class Told:
         return self.sentence[min(about, value) : max(ends)]
 
     def quote(self, asked: str = "") -> str:
-        """The reply: `asked`, where the question has another word for it, sentence and value."""
-        name = f"{asked}: {self.about}" if asked else self.about
-        core = self.core
+        """The reply: sentence and value, with `asked` in the place of what it is about.
+
+        A model that reads from left to right knows what a noun is at its end: what follows it can
+        be looked up by its kind, the noun itself cannot.
+        """
+        name, core = asked or self.about, self.core
         if not core.lower().startswith(self.about.lower()):
             return f"<think> {name} before: {self.value}</think>{self.value}"
         return f"<think> {name}{core[len(self.about) :]}</think>{self.value}"
@@ -92,15 +95,20 @@ def read_kind(told: Told, kind: str, prompt: str) -> str:
 
 
 def read_labels(prompt: str) -> str:
-    """The reply to `LABEL`: number, noun and kind of each line."""
+    """The reply to `LABEL`: number and kind of each line."""
     lines = prompt.removesuffix(f"\n\n{LABEL}").split("\n")
-    return "\n".join(f"{line.partition(':')[0]} {label(line)}" for line in lines)
+    return "\n".join(f"{line.rpartition('#')[2]} {label(line)}" for line in lines)
 
 
 def label(line: str) -> str:
-    """The noun of a line and its kind, or that it has none."""
+    """The kind of the noun in a line, or that it has none."""
     found = [word for word in re.findall(r"\w+", line.lower()) if word in kind_of()]
-    return f"{found[0]} {kind_of()[found[0]]}" if found else "nothing none"
+    return kind_of()[found[0]] if found else "none"
+
+
+def numbered(lines: Sequence[str]) -> str:
+    """Lines with a number behind each, where a reader has seen what it stands for."""
+    return "\n".join(f"{line} #{k}" for k, line in enumerate(lines))
 
 
 def label_prompt(stream: Stream) -> Prompt:
@@ -112,8 +120,7 @@ def label_prompt(stream: Stream) -> Prompt:
         lines = made.text.split("\n")
     count = min(stream.between(1, MOST_LINES), len(lines))
     first = stream.below(len(lines) - count + 1)
-    numbered = (f"{k}: {line}" for k, line in enumerate(lines[first : first + count]))
-    prompt = LABELLED.format(passage="\n".join(numbered))
+    prompt = LABELLED.format(passage=numbered(lines[first : first + count]))
     return prompt, read_labels(prompt)
 
 

@@ -69,14 +69,14 @@ for hit in keyword_windows(name, window=100):
     print(llm_query(f"{hit}\\n\\nQuestion: ASK"))"""
 LABELS = f"""lines = context.split("\\n")
 n = len(lines) // 180 + 4
-parts = ["\\n".join(f"{{k}}: {{line}}" for k, line in enumerate(lines[i:i + n]))
+parts = ["\\n".join(f"{{line}} #{{k}}" for k, line in enumerate(lines[i:i + n]))
          for i in range(0, len(lines), n)]
 answers = query_chunks(parts, "{{chunk}}\\n\\n{LABEL}")
 kinds = [a.split()[-1] for part in answers for a in part.split("\\n") if a]
 print(len(lines), len(kinds), kinds[:4])"""
 SHOWN_LABELS = f"""lines = context.split("\\n")
 kinds = [re.findall(r"\\w+", line)[-1] for line in lines]
-print(len(lines), kinds[:4], llm_query(f"0: {{lines[0]}}\\n\\n{LABEL}"))"""
+print(len(lines), kinds[:4], llm_query(f"{{lines[0]}} #0\\n\\n{LABEL}"))"""
 FREQUENT = """names = [k for k in sorted(set(kinds)) if kinds.count(k) > 1]
 FINAL({pick}(names, key=kinds.count))"""
 FOLLOW = """hits = keyword_windows("VALUE", window=60)
