@@ -34,6 +34,9 @@ _WITH_DIGITS: Final = re.compile(r"(?:(?<![\w.])(-)\$?)?([\w.]*\d\w*(?:\.\d\w*)*
 _EDGES: Final = " \t\r\n\"'`*“”‘’.,;:!?()[]{}<>$"  # noqa: RUF001
 _LEAD_IN: Final = re.compile(r"\A[^:,;\n\[]{1,80}:\*{0,2}(?=\s)")
 _BULLET: Final = re.compile(r"\s*(?:[-*•]\s+|\d+[.)]\s+)?(?:and\s+)?", re.IGNORECASE)
+_BRACKETED: Final = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
+_JOINT: Final = re.compile(r"\s*&\s*|\s+and\s+|\s+[-–—]\s+|\s*,\s*")  # noqa: RUF001
+"""Between the names of a pair."""
 _BETWEEN_QUOTES: Final = r"(?<=[\"'])\s*,\s*(?=[\"'])"
 _MATCH: Final = """
 import json, re, sys
@@ -68,6 +71,25 @@ def score_set(gold: Collection[str], text: str) -> Scores:
     got = [member for member in _members(text, "".join(want)) if member]
     found = set(got)
     if sum(map(len, got)) > sum(map(len, want)) + MAX_EXTRA_CHARS:
+        return _all_or_nothing(False)
+    if found == want:
+        return _all_or_nothing(True)
+    return _scores(False, 2 * len(found & want) / (len(found) + len(want)))
+
+
+def score_pairs(gold: Collection[Collection[str]], text: str) -> Scores:
+    """Score a list of pairs, in any order and each either way round: exact, or graded by F1.
+
+    Pairs stand between semicolons or line breaks, in brackets of their own, or in a JSON list.
+    Within a pair stand ``&``, ``and``, a dash or a comma; where ``&`` or ``and`` is in all of them,
+    a comma separates pairs. What is no pair counts as a wrong one.
+
+    A list `MAX_EXTRA_CHARS` longer than `gold` is wrong; repetitions make it longer.
+    """
+    want = {frozenset(map(_member, pair)) for pair in gold}
+    got = [pair for pair in map(_pair, _entries(text)) if pair]
+    found = set(got)
+    if _names_chars(got) > _names_chars(list(want)) + MAX_EXTRA_CHARS:
         return _all_or_nothing(False)
     if found == want:
         return _all_or_nothing(True)
@@ -173,6 +195,38 @@ def _members(text: str, kept: str) -> list[str]:
         text = _LEAD_IN.sub("", text.lstrip())
     marks = "".join(mark for mark in ",;\n" if mark not in kept)
     return [_member(each) for each in re.split(f"[{marks}]|{_BETWEEN_QUOTES}", text)]
+
+
+def _entries(text: str) -> list[str]:
+    """What an answer lists: one text for each pair."""
+    try:
+        listed = json.loads(text)
+    except (ValueError, RecursionError):
+        listed = None
+    if isinstance(listed, list):
+        return [" & ".join(map(str, e)) if isinstance(e, list) else str(e) for e in listed]
+    bracketed = _BRACKETED.findall(text)
+    if bracketed and all(_JOINT.search(each) for each in bracketed):
+        return bracketed
+    entries = re.split(r"[;\n]", _LEAD_IN.sub("", text.lstrip()))
+    for joint in (r"&", r"\band\b"):
+        if all(re.search(joint, e) for e in entries if e.strip()):
+            between = r",|\band\b" if joint == "&" else ","
+            return [part for e in entries for part in re.split(between, e)]
+    return entries
+
+
+def _pair(text: str) -> frozenset[str]:
+    """The two names in a text; where they are not two, the text; nothing of an empty one."""
+    text = _BULLET.sub("", text, count=1)
+    joint = _JOINT.search(text)
+    parts = re.split(re.escape(joint.group()), text) if joint else [text]
+    names = frozenset(map(_member, parts)) - {""}
+    return names if len(parts) == 2 or not names else frozenset([_member(text)])
+
+
+def _names_chars(pairs: Collection[frozenset[str]]) -> int:
+    return sum(len(name) for pair in pairs for name in pair)
 
 
 def _member(text: str) -> str:

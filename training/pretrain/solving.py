@@ -18,6 +18,7 @@ from rlm.bench.tasks import (
     niah_queries,
     niah_semantic,
     niah_values,
+    pairs,
     trace,
 )
 from rlm.bench.tasks.aggregate import Aggregate
@@ -86,6 +87,17 @@ for part in context.split(". "):
     if len(names) == 2 and found & set(names):
         found |= set(names)
 print(sorted(found))"""
+PAIRED = r"""days = {}
+for line, kind in zip(lines, kinds):
+    if kind == "KIND":
+        day = re.search(r"\d+ [A-Z]\w+ \d{4}|\d[\d./-]+\d", line)
+        who = re.search(r"[A-Z][\w-]+ [A-Z][\w-]+", line)
+        days.setdefault(day.group(), set()).add(who.group())
+pairs = []
+for who in days.values():
+    who = sorted(who)
+    pairs += [f"{a} & {b}" for i, a in enumerate(who) for b in who[i + 1:]]
+print(pairs)"""
 LOOK = 'hits = keyword_windows("NAME", window=100)\nfor hit in hits:\n    print(hit)'
 
 
@@ -220,6 +232,18 @@ def labels_play(stream: Stream, *, visible: bool) -> Play:
     return _play(item, plan, reader(read_labels))
 
 
+def pairs_play(stream: Stream) -> Play:
+    """Lines by their kinds, read in parts; then people by day, in code.
+
+    It knows dates such as 3 May 1999 and 1999-05-03 alone: on others it fails, and is not kept.
+    """
+    chars, seed = _chars(stream, pairs.SHORTEST), _seed(stream)
+    item = get("pairs").generate(chars, None, seed, split="train")
+    kind = pairs.draw(Stream("pairs", "train", seed), "train", chars).kind
+    plan = _then(LABELS, PAIRED.replace("KIND", kind), 'FINAL("; ".join(pairs))')
+    return _play(item, plan, reader(read_labels))
+
+
 def counting(made: Aggregate) -> str:
     """The cell that answers from the list ``kinds``."""
     if made.asking == "count":
@@ -258,5 +282,6 @@ SHARES: Sequence[tuple[float, Callable[[Stream], Play]]] = (
     (2.0, partial(labels_play, visible=False)),
     (1.0, partial(labels_play, visible=True)),
     (1.0, trace_play),
+    (3.0, pairs_play),
 )
 """How often each family is played, in proportion."""

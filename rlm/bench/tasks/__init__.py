@@ -13,6 +13,7 @@ from rlm.bench.tasks.niah_keys import NiahKeys
 from rlm.bench.tasks.niah_queries import NiahQueries
 from rlm.bench.tasks.niah_semantic import NiahSemantic
 from rlm.bench.tasks.niah_values import NiahValues
+from rlm.bench.tasks.pairs import Pairs
 from rlm.bench.tasks.trace import Trace
 from rlm.errors import UsageError
 
@@ -53,4 +54,5 @@ register(NiahSemantic())
 register(LongDocHops())
 register(Aggregation("aggregate", visible=False))
 register(Aggregation("aggregate_visible", visible=True))
+register(Pairs())
 register(Trace())

@@ -249,10 +249,15 @@ def ask(stream: Stream, split: Split, asking: Asking, about: Sequence[str]) -> s
     )
     if split == "train" and stream.random() < 0.2:
         return question[0].upper() + question[1:]
+    return f"{lead_in(stream, split)} {question[0].upper()}{question[1:]}"
+
+
+def lead_in(stream: Stream, split: Split) -> str:
+    """A sentence that names the kinds, in a wording of `split`."""
+    questions = EVAL if split == "eval" else TRAIN
     between, last = stream.choice(questions.lists)
     *names, end = kinds() if split == "eval" else reordered(stream)
-    lead_in = stream.choice(questions.lead_ins).format(kinds=between.join(names) + last + end)
-    return f"{lead_in} {question[0].upper()}{question[1:]}"
+    return stream.choice(questions.lead_ins).format(kinds=between.join(names) + last + end)
 
 
 def reordered(stream: Stream) -> list[str]:

@@ -242,9 +242,14 @@ def persons(stream: Stream, split: Split, lines: int) -> list[str]:
 
 
 def days(stream: Stream, split: Split, count: int) -> list[str]:
-    """So many different dates, in drawn order, in one of the split's ways of writing them."""
+    """So many different dates, in drawn order, in one of the split's ways of writing them.
+
+    Where the split's years have too few days, there are years before (train) or after them (eval).
+    """
     wording = wording_of(split)
     first, last = (date(year, 1, 1).toordinal() for year in wording.years)
+    more = max(0, 2 * count - (last - first))
+    first, last = (first, last + more) if split == "eval" else (first - more, last)
     form = stream.choice(wording.dates)
     drawn: dict[int, None] = {}
     while len(drawn) < count:

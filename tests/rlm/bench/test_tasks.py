@@ -16,7 +16,7 @@ from rlm.errors import UsageError
 
 SHORTEST = {"niah": 160, "long_doc_qa": 600, "long_doc_hops": 1000}
 SHORTEST |= {"niah_keys": 900, "niah_values": 1400, "niah_queries": 1400, "niah_semantic": 400}
-SHORTEST |= {"aggregate": 3000, "aggregate_visible": 3000}
+SHORTEST |= {"aggregate": 3000, "aggregate_visible": 3000, "pairs": 4000, "trace": 1200}
 # Characters by which a needle may miss its depth: a filler sentence, and the other facts there.
 SLACK = {"niah": 140, "long_doc_qa": 140 + 4 * 90}
 PINNED = {
