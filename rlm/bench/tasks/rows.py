@@ -22,7 +22,7 @@ PARQUET: Final = ".parquet"
 SUFFIXES: Final = (".jsonl", ".json", PARQUET)
 """Of files that are looked for in a folder."""
 
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}]', re.DOTALL)
 """A text, or what begins or ends an object."""
 
 
