@@ -172,7 +172,7 @@ def ngrams(texts):
     return found
 
 
-@pytest.mark.parametrize("name", ["aggregate", "aggregate_visible"])
+@pytest.mark.parametrize("name", ["aggregate", "aggregate_visible", "pairs", "trace"])
 def test_train_and_eval_share_no_wording(name):
     texts = {}
     for split in ("train", "eval"):
