@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlm.bench import tasks
@@ -21,6 +22,7 @@ PINNED = {"eval": "d76ddae4e3a18135", "train": "5c3deca358db0ddb"}
 TASK = tasks.get("trace")
 
 
+@settings(deadline=None)  # the first call reads word lists
 @given(sizes, seeds, splits)
 def test_a_chain_stands_in_order_and_far_apart(chars, seed, split):
     made = draw(Stream("t", seed), split, chars)
@@ -28,11 +30,12 @@ def test_a_chain_stands_in_order_and_far_apart(chars, seed, split):
     for each, spans in zip(made.chains, made.spans, strict=True):
         assert len(each.names) == len(spans) == HOPS
         assert [made.text[span.start : span.end] for span in spans] == list(each.statements)
-        for one, two in zip(spans, spans[1:], strict=False):
+        for one, two in pairwise(spans):
             assert one.end < two.start
             assert chars < 4000 or two.start - one.start > 0.02 * chars
 
 
+@settings(deadline=None)  # the first call reads word lists
 @given(sizes, seeds, splits)
 def test_names_and_values_stand_where_they_are_said_to_stand(chars, seed, split):
     made = draw(Stream("t", seed), split, chars)
@@ -47,6 +50,7 @@ def test_names_and_values_stand_where_they_are_said_to_stand(chars, seed, split)
     assert not any(name in made.question for name in names)
 
 
+@settings(deadline=None)  # the first call reads word lists
 @given(sizes, seeds)
 def test_following_the_chain_gives_the_answer(chars, seed):
     item = TASK.generate(chars, None, seed)
