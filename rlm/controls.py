@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import log
+from math import fsum, log
 from typing import Final
 
 PASSAGES: Final = 6
@@ -49,7 +49,7 @@ def grep(document: str, question: str) -> str:
     best, score = "", 0.0
     for place in (place for word in rarest for place in _places(lowered, word)):
         sentence = _sentence(document, place)
-        shared = sum(weights.get(word, 0.0) for word in set(_words(sentence)))
+        shared = fsum(weights.get(word, 0.0) for word in set(_words(sentence)))  # in any order
         if shared > score:
             best, score = sentence, shared
     found = set(_words(best))

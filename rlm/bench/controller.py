@@ -24,6 +24,10 @@ DISPLAY: Final = "rlm_bench_display"
 STOP: Final = "stop"
 OWN: Final = "own"
 """The task of a module that takes the cells of ``--rlm-file``."""
+DATASET: Final = "dataset"
+"""The task of a module that takes the cells of ``--rlm-dataset``."""
+GIVEN: Final = {OWN: "--rlm-file DATA.jsonl", DATASET: "--rlm-dataset NAME --rlm-data PATH"}
+"""The options that bring the cells of such a module."""
 STATUS: Final = {
     "correct": ("C", {"green": True}),
     "wrong": ("W", {"yellow": True}),
@@ -99,13 +103,7 @@ class Controller:
                 )
             if collected.problem:
                 raise UsageError(collected.problem)
-            if option.rlm_file and OWN not in collected.tasks:
-                raise UsageError(
-                    "--rlm-file: no module with its cells is collected; take the folder "
-                    'benchmarks, or write one with @pytest.mark.cells("own")'
-                )
-            if OWN in (option.rlm_tasks or ()) and not option.rlm_file:
-                raise UsageError("--rlm-tasks own needs data: add --rlm-file DATA.jsonl")
+            self._refuse_missing_data(option.rlm_tasks or (), collected.tasks)
             self._refuse_idle_gates(option.rlm_fail_under)
             if self.cells and not (option.rlm_plan or option.collectonly):
                 self.session = Session(self.bench.options, self.cells.values())
@@ -113,6 +111,21 @@ class Controller:
                 self._follow(self.session)
         except (UsageError, RecordError) as error:
             raise pytest.UsageError(str(error)) from error
+
+    def _refuse_missing_data(self, chosen: Sequence[str], collected: Sequence[str]) -> None:
+        """Given data need a module that takes their cells, and such a module needs data."""
+        from rlm.errors import UsageError
+
+        given_as = self.bench.given_as
+        if given_as and given_as not in collected:
+            option = GIVEN[given_as].partition(" ")[0]
+            raise UsageError(
+                f"{option}: no module with its cells is collected; take the folder benchmarks, or "
+                f'write one with @pytest.mark.cells("{given_as}")'
+            )
+        for name in GIVEN:
+            if name in chosen and name != given_as:
+                raise UsageError(f"--rlm-tasks {name} needs data: add {GIVEN[name]}")
 
     def _follow(self, session: Session) -> None:
         """Show, from the first cell on, how far the session is."""
@@ -156,8 +169,7 @@ class Controller:
         passing = [verdict for verdict, (_, markup) in STATUS.items() if "red" not in markup]
         for verdict in passing if terminal else ():
             terminal.stats.setdefault(verdict, [])
-        own = self.bench.own
-        return self.session.lines() + (own.told() if own else [])
+        return self.session.lines() + [line for data in self.bench.given for line in data.told()]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -246,6 +246,17 @@ def parse_file(text: str) -> str:
     raise UsageError(f"there is no file {text[:100]!r}: give the path of a file of JSON lines")
 
 
+def parse_dataset(text: str) -> str:
+    """The name of a published set.
+
+    Raises:
+        UsageError: it is not one; the message lists those there are.
+    """
+    from rlm.bench import datasets
+
+    return known(text, "dataset", datasets.names())
+
+
 def parse_folder(text: str) -> str:
     """The absolute path of a folder, there or not.
 

@@ -48,6 +48,15 @@ VALUES: Final = (
         "whose length is its own; the other tasks are left out unless --rlm-tasks names them",
     ),
     (
+        ("dataset", "NAME", "parse_dataset", None),
+        "A published set as cells, one for each row: ruler, longbench-v2, oolong or mrcr; needs "
+        "--rlm-data. The other tasks are left out unless --rlm-tasks names them",
+    ),
+    (
+        ("data", "PATH", "parse_folder", None),
+        "With --rlm-dataset: a file of its rows (.jsonl, .json, .parquet) or a folder of them",
+    ),
+    (
         ("num-ctx", "auto|N", "parse_window", None),
         "Window in tokens, a multiple of 256; default auto: 4096 for embedded, else up to 16384 or "
         "what is served",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from fnmatch import fnmatch
@@ -27,14 +27,26 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from rlm.bench import options
-from rlm.bench.controller import CONTROLLER, OWN, PROPERTY, STOP, Collected, Controller, pack
+from rlm.bench.controller import (
+    CONTROLLER,
+    DATASET,
+    GIVEN,
+    OWN,
+    PROPERTY,
+    STOP,
+    Collected,
+    Controller,
+    pack,
+)
 
 if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
+
     from rlm.bench.grid import Cell, Grid
     from rlm.bench.mailbox import Mailbox
     from rlm.bench.runner import Outcome
     from rlm.bench.session import Options, Start
-    from rlm.bench.tasks.own import OwnData
+    from rlm.bench.tasks.given import Given
     from rlm.clients.base import Client
     from rlm.sandbox.base import Sandbox
 
@@ -69,7 +81,8 @@ class Bench:
     """What a process knows of the session, whether it owns it or is a worker.
 
     Attributes:
-        own: the data of ``--rlm-file``, if there is any.
+        given: the data of ``--rlm-file`` or ``--rlm-dataset``, if there are any.
+        given_as: the name in a mark that takes them; empty where there are none.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -78,7 +91,8 @@ class Bench:
         self.collected = Collected()
         self._start: Start | None = None
         self._stopped = ""
-        self.own = _own_data(config.option.rlm_file)
+        self.given = _given_data(config.option)
+        self.given_as = "" if not self.given else DATASET if config.option.rlm_dataset else OWN
 
     @property
     def mailbox(self) -> Mailbox | None:
@@ -114,8 +128,17 @@ class Bench:
             replay=given.rlm_replay,
             max_depth=given.rlm_max_depth,
             overflow=given.rlm_overflow,
-            file={"path": str(self.own.path), "sha256": self.own.sha256} if self.own else None,
+            file=self._file,
         )
+
+    @property
+    def _file(self) -> dict[str, str] | None:
+        """What the header of the run says about the given data."""
+        if not self.given:
+            return None
+        first, name = self.given[0], self.config.option.rlm_dataset
+        told = {"path": str(first.path), "sha256": first.sha256}
+        return {**told, "dataset": name} if name else told
 
     @property
     def start(self) -> Start:
@@ -145,20 +168,29 @@ class Bench:
 BENCH: Final = pytest.StashKey[Bench]()
 
 
-def _own_data(file: str | None) -> OwnData | None:
-    """The data of ``--rlm-file``, known as a task from here on."""
-    if file is None:
-        return None
-    from rlm.bench import tasks
+def _given_data(option: argparse.Namespace) -> tuple[Given, ...]:
+    """The data of ``--rlm-file`` or ``--rlm-dataset``, known as tasks from here on."""
+    file, name, path = option.rlm_file, option.rlm_dataset, option.rlm_data
+    if file is None and name is None and path is None:
+        return ()
+    from rlm.bench import datasets, tasks
     from rlm.bench.tasks import own
     from rlm.errors import UsageError
 
+    if file and name:
+        raise pytest.UsageError("--rlm-file and --rlm-dataset: give one, and the other to a run")
+    if path and not name:
+        raise pytest.UsageError(f"--rlm-data {path}: which set? Add --rlm-dataset NAME")
+    if name and not path:
+        remedy = datasets.DATASETS[name].remedy
+        raise pytest.UsageError(f"--rlm-dataset {name} needs --rlm-data PATH: {remedy}")
     try:
-        data = own.load(file)
+        found = datasets.load(name, path) if name else (own.load(file),)
     except UsageError as error:
-        raise pytest.UsageError(f"--rlm-file: {error}") from error
-    tasks.register(data)
-    return data
+        raise pytest.UsageError(f"--rlm-{'data' if name else 'file'}: {error}") from error
+    for data in found:
+        tasks.register(data)
+    return found
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at its options
@@ -247,21 +279,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     (task,) = mark.args
     bench, option = metafunc.config.stash[BENCH], metafunc.config.option
-    own = bench.own if task == OWN else None
-    task, chosen = own.name if own else task, option.rlm_tasks
-    if chosen is None and bench.own:
-        chosen = (bench.own.name,)
-    bench.collected.tasks += [task, *([OWN] if own else [])]
-    params = [pytest.param(None, id="not-selected")]
-    is_chosen = chosen is None or task in chosen or (own is not None and OWN in chosen)
-    if (own or task != OWN) and is_chosen:
-        grid = _grid(option)
-        cells = own.cells(grid) if own else grid.cells(task, tasks.get(task).depths)
+    chosen = option.rlm_tasks
+    if chosen is None and bench.given:
+        chosen = (bench.given_as,)
+    bench.collected.tasks.append(task)
+    if task in GIVEN:
+        params = _given_cells(bench, chosen, _grid(option)) if task == bench.given_as else []
+    else:
+        is_chosen = chosen is None or task in chosen
+        cells = _grid(option).cells(task, tasks.get(task).depths) if is_chosen else ()
         params = [
             pytest.param(cell, id=cell.id, marks=[pytest.mark.smoke] if cell.is_smoke else [])
             for cell in cells
         ]
-    metafunc.parametrize("cell", params, indirect=True)
+    metafunc.parametrize("cell", params or [pytest.param(None, id="not-selected")], indirect=True)
+
+
+def _given_cells(bench: Bench, chosen: Sequence[str] | None, grid: Grid) -> list[ParameterSet]:
+    """The cells of given data; where they are several tasks, a cell's id says of which it is."""
+    bench.collected.tasks += (data.name for data in bench.given)
+    return [
+        pytest.param(cell, id=f"{data.name}-{cell.id}" if len(bench.given) > 1 else cell.id)
+        for data in bench.given
+        if chosen is None or bench.given_as in chosen or data.name in chosen
+        for cell in data.cells(grid)
+    ]
 
 
 def _grid(option: argparse.Namespace) -> Grid:

@@ -20,7 +20,7 @@ from rlm.bench import records, tasks
 from rlm.bench.grid import Cell
 from rlm.bench.records import Doc, Failure, Model, Record, Seconds, Tokens, Verdict
 from rlm.bench.tasks.base import SUITE_VERSION, Item, Split
-from rlm.bench.tasks.own import OwnData
+from rlm.bench.tasks.given import Given
 from rlm.bench.tasks.stream import cell_seed, draw_seed
 from rlm.clients import in_turn
 from rlm.clients.base import Client, ModelInfo
@@ -31,7 +31,7 @@ from rlm.messages import Options
 from rlm.overflow import Evidence, Overflow
 from rlm.policy import Policy
 from rlm.sandbox import Sandbox, default_backend
-from rlm.trajectory import Answer, Level, Trajectory
+from rlm.trajectory import Answer, CallKind, Level, Trajectory
 
 CELL_SECONDS: Final = 900.0
 """Wall time after which the loop is asked for its answer, and a call is given up."""
@@ -149,7 +149,7 @@ def blank(cell: Cell, settings: Settings) -> Record:
 def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> Record:
     """`record` with its document, its model, and the key that these make."""
     doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
-    model = model_of(info, record.architecture, settings)
+    model = model_of(info, record.architecture, settings, record.task)
     return replace(
         record,
         key=key_of(record, item, doc, model),
@@ -171,7 +171,7 @@ def _grep_solves(task: str, item: Item) -> bool | None:
         return None
 
 
-def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
+def model_of(info: ModelInfo, architecture: str, settings: Settings, task: str) -> Model:
     """What a record says about the model and what it is asked with.
 
     All of it but `spec` is in the key. So both windows are: the one asked for and the live one,
@@ -186,7 +186,7 @@ def model_of(info: ModelInfo, architecture: str, settings: Settings) -> Model:
         options={
             "num_ctx": settings.num_ctx,
             **info.options,
-            "sampling": _sampling(architecture, settings.temperature),
+            "sampling": _sampling(architecture, settings.temperature, task),
         },
         prompt=_prompt_name(architecture, settings, info),
         prompt_version=prompts.VERSION,
@@ -243,7 +243,7 @@ def places(found: Iterable[Record], settings: Settings, info: ModelInfo | None) 
         for r in found
         if (r.seed, r.split) == (settings.seed, settings.split)
         and r.architecture in architectures.names()
-        and r.model == model_of(info, r.architecture, settings)
+        and r.model == model_of(info, r.architecture, settings, r.task)
         and r.versions.get("python", "").startswith(_python(r.architecture))
         and r.limits == _limits(r.architecture, settings)
         and _is_as_it_was(r)
@@ -256,12 +256,12 @@ def cell_of(record: Record) -> Cell:
 
 
 def _is_as_it_was(record: Record) -> bool:
-    """Whether a line of a person's own data still asks what the record answers."""
-    own = tasks.get(record.task) if record.task in tasks.names() else None
-    if not isinstance(own, OwnData):
+    """Whether a row of given data still asks what the record answers."""
+    given = tasks.get(record.task) if record.task in tasks.names() else None
+    if not isinstance(given, Given):
         return True
     try:
-        item = own.item(record.sample)
+        item = given.item(record.sample)
     except UsageError:  # the line is gone
         return False
     doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
@@ -273,11 +273,11 @@ def make_item(cell: Cell, seed: int, split: Split) -> Item:
     """The document and question of a cell; the same for all architectures.
 
     Raises:
-        UsageError: no such task, or the document is too short for it, or a person's own data are
-            not what they were.
+        UsageError: no such task, or the document is too short for it, or given data are not what
+            they were.
     """
     task = tasks.get(cell.task)
-    if isinstance(task, OwnData):
+    if isinstance(task, Given):
         return task.item(cell.sample)
     numbers = (cell.task, cell.chars, cell.depth, cell.sample)
     return task.generate(cell.chars, cell.depth, cell_seed(seed, split, *numbers), split=split)
@@ -296,11 +296,29 @@ def environment() -> dict[str, Any]:
 
 def _options(record: Record, settings: Settings) -> Options | None:
     """Sampling of one cell; ``None``, the architecture's own, where it is greedy."""
-    own = next(iter(architectures.get(record.architecture).calls.values()), None)
-    if settings.temperature == 0 or own is None or record.doc is None:
+    calls = architectures.get(record.architecture).calls
+    usual = next(iter(calls.values()), None)
+    own = next(iter(_with_room(calls, record.task).values()), None)
+    if own is None or record.doc is None:
         return None
+    if settings.temperature == 0:
+        return None if own == usual else own
     seed = draw_seed(record.doc.sha256, record.draw)
     return replace(own, temperature=settings.temperature, seed=seed)
+
+
+def _with_room(calls: Mapping[CallKind, Options], task: str) -> dict[CallKind, Options]:
+    """Kinds of call with their options; the first, which answers, has room for the task's answers.
+
+    A published set may ask for a text longer than the answers of all other tasks.
+    """
+    given = tasks.get(task) if task in tasks.names() else None
+    needed = given.form.answer_tokens if isinstance(given, Given) else 0
+    first = next(iter(calls), None)
+    return {
+        kind: replace(own, max_tokens=max(own.max_tokens, needed)) if kind == first else own
+        for kind, own in calls.items()
+    }
 
 
 def _setup(
@@ -450,7 +468,7 @@ def _may_open_loops(architecture: str, settings: Settings) -> bool:
     return settings.max_depth > 1 and "sub" in architectures.get(architecture).calls
 
 
-def _sampling(architecture: str, temperature: float) -> dict[str, dict[str, Any]]:
+def _sampling(architecture: str, temperature: float, task: str) -> dict[str, dict[str, Any]]:
     """Options of each kind of call, without `Options.seconds`, which `Record.limits` holds.
 
     Above temperature 0 the seed is `draw_seed`, which document and draw of the record give.
@@ -458,7 +476,7 @@ def _sampling(architecture: str, temperature: float) -> dict[str, dict[str, Any]
     drawn: dict[str, Any] = {"temperature": temperature, "seed": "draw"} if temperature else {}
     return {
         kind: {name: value for name, value in asdict(own).items() if name != "seconds"} | drawn
-        for kind, own in architectures.get(architecture).calls.items()
+        for kind, own in _with_room(architectures.get(architecture).calls, task).items()
     }
 
 

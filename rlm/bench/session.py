@@ -47,7 +47,7 @@ class Options:
         max_tokens: once the cells of this session have used so many, no other starts.
         max_minutes: once the session has run so long, no other starts.
         compare: an earlier run to compare with.
-        file: ``path`` and ``sha256`` of a person's own data.
+        file: ``path`` and ``sha256`` of given data, and of a published set its name as ``dataset``.
         pull: let Ollama fetch a model that it does not have.
         concurrency: sub-calls of one batch at once; ``None`` is what suits the model.
         record: folder in which every call of the model is kept.

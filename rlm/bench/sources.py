@@ -6,17 +6,16 @@ import hashlib
 import os
 from typing import Any
 
-from rlm.bench import records, runner
+from rlm.bench import datasets, records, runner
 from rlm.bench.grid import Cell
 from rlm.bench.records import Record
-from rlm.bench.tasks import own
 from rlm.bench.tasks.base import Item, Split
-from rlm.bench.tasks.own import OwnData
+from rlm.bench.tasks.given import Given
 from rlm.errors import UsageError
 
 
 class Sources:
-    """Makes the items of one run, a person's own data included where their file is as it was.
+    """Makes the items of one run, given data included where their file is as it was.
 
     Args:
         run: a name under ``runs/``, or a folder.
@@ -30,7 +29,7 @@ class Sources:
 
     def __init__(self, run: str | os.PathLike[str]) -> None:
         self.missing: dict[str, int] = {}
-        self._own: dict[str, OwnData] = {}
+        self._given: dict[str, Given] = {}
         for header in records.headers(run):
             self._add(header.get("file"))
 
@@ -40,7 +39,7 @@ class Sources:
             return None
         cell = Cell(record.task, record.length, record.depth, record.sample, "", record.unit)
         split: Split = "train" if record.split == "train" else "eval"
-        data = self._own.get(record.task)
+        data = self._given.get(record.task)
         try:
             item = data.item(cell.sample) if data else runner.make_item(cell, record.seed, split)
         except Exception as error:  # anybody's task, and numbers that no grid has
@@ -56,11 +55,11 @@ class Sources:
         if not isinstance(file, dict):
             return
         try:
-            data = own.load(str(file.get("path")))
+            found = datasets.reopen(file)
         except UsageError as error:
             self._lacking(str(error))
             return
-        self._own[data.name] = data
+        self._given |= {data.name: data for data in found}
 
     def _lacking(self, reason: str) -> None:
         self.missing[reason] = self.missing.get(reason, 0) + 1

@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from rlm import controls, overflow, prompts
-from rlm.bench import records, runner, tasks
+from rlm.bench import datasets, records, runner, tasks
 from rlm.bench.grid import MAX_LENGTH, Cell, label
 from rlm.bench.records import RESULTS, TRACES, Record, Verdict
 from rlm.bench.runner import PREDICTION_CHARS
-from rlm.bench.tasks import own
 from rlm.bench.tasks.base import SUITE_VERSION, Item, Scores, Split, Task
-from rlm.bench.tasks.own import OwnData
+from rlm.bench.tasks.given import Given
 from rlm.blocks import final_call, last_answer, text_final
 from rlm.errors import RecordError, UsageError
 from rlm.trajectory import Call, Trajectory
@@ -101,7 +100,7 @@ class _Source:
         trajectory: ``None`` where there is none that can be read.
     """
 
-    task: Task | OwnData
+    task: Task | Given
     item: Item
     grepped: str
     trajectory: Trajectory | None = None
@@ -136,7 +135,7 @@ class _Verification:
         self.here = _maker(runner.environment())
         rows, headers = self._read()
         self.rows = self._without_copies(rows)
-        self.own = self._items(headers)
+        self.given = self._items(headers)
 
     def report(self, progress: Callable[[int, int], None] | None) -> Report:
         """Verify everything."""
@@ -184,27 +183,27 @@ class _Verification:
             newest[row.record.key] = row
         return [_Row(r.line, r.record, newest[r.record.key].line == r.line) for r in rows]
 
-    def _items(self, headers: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, OwnData]:
-        """A person's own data, by task, as the newest session on each file had it."""
-        files: dict[str, tuple[int, str]] = {}
+    def _items(self, headers: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Given]:
+        """Given data, by task, as the newest session on each file had them."""
+        files: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
         for line, header in headers:
             suite, file = header.get("suite", SUITE_VERSION), header.get("file")
             if suite != SUITE_VERSION:
                 text = f"suite: version {suite}, this is {SUITE_VERSION}, which makes others"
                 self.found.append(Mismatch(line, "", text))
             if isinstance(file, dict):
-                files[str(file.get("path"))] = line, str(file.get("sha256"))
-        found: dict[str, OwnData] = {}
-        for path, (line, sha256) in files.items():
+                files[str(file.get("dataset", "")), str(file.get("path"))] = line, file
+        found: dict[str, Given] = {}
+        for (_, path), (line, file) in files.items():
             try:
-                data = own.load(path)
+                loaded = datasets.reopen(file)
             except UsageError as error:
                 self.found.append(Mismatch(line, "", f"file: {error}"))
                 continue
-            if data.sha256 != sha256:
-                text = f"file: sha256 of {path} {_differs(sha256, data.sha256)}"
-                self.found.append(Mismatch(line, "", text))
-            found[data.name] = data
+            if loaded[0].sha256 != str(file.get("sha256")):
+                what = _differs(str(file.get("sha256")), loaded[0].sha256)
+                self.found.append(Mismatch(line, "", f"file: sha256 of {path} {what}"))
+            found |= {data.name: data for data in loaded}
         return found
 
     def _verify_document(self, place: Place, rows: Sequence[_Row]) -> bool:
@@ -221,7 +220,7 @@ class _Verification:
 
     def _source(self, place: Place) -> _Source:
         cell, seed, split = place
-        data = self.own.get(cell.task)
+        data = self.given.get(cell.task)
         if data is None and cell.length > MAX_LENGTH:
             raise UsageError(f"length {cell.length} is above {label(MAX_LENGTH)}")
         item = data.item(cell.sample) if data else runner.make_item(cell, seed, split)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -62,6 +65,30 @@ def test_grep_takes_words_as_wholes():
 def test_grep_looks_at_the_rarest_word_first():
     filler = "The factory sold 5 cars in the month. " * 200
     assert grep(f"{filler}The Zebra factory sold 7 cars. {filler}", "The Zebra factory?") == "7"
+
+
+GREPS = """
+from rlm.bench.tasks import get
+from rlm.controls import grep
+made = [get("long_doc_hops").generate(4_096, 50, seed) for seed in range(60)]
+print([grep(item.document, item.question) for item in made])
+"""
+
+
+def test_grep_finds_the_same_in_every_process():
+    """Guards `rlm verify`: two sentences that fit equally well were told apart by their rounding,
+    which was that of the order in which a set gives its words."""
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", GREPS],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    ]
+    assert len(set(runs)) == 1
 
 
 @pytest.mark.parametrize(("document", "question"), [("", "What?"), ("abc.", "Zeta?"), ("a.", "")])

@@ -10,8 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlm.bench.tasks import aggregate, long_doc_hops, niah_keys, niah_queries, niah_semantic
+from rlm.bench.tasks import (
+    aggregate,
+    long_doc_hops,
+    niah_keys,
+    niah_queries,
+    niah_semantic,
+    trace,
+)
 from rlm.bench.tasks.kinds import kind_of
+from rlm.bench.tasks.lines import filler_words
 from rlm.bench.tasks.long_doc_hops import LongDocHops
 from rlm.bench.tasks.needles import place
 from rlm.bench.tasks.stream import Stream
@@ -24,6 +32,8 @@ ASKED = "{passage}\n\nQuestion: {question}"
 LABELLED = "{passage}\n\n" + LABEL
 MOST_LINES = 30
 """Lines in one prompt; a line takes some 35 tokens, its reply 6 of the 256 that there are."""
+SHORT_LINES = 0.5
+"""Share of the prompts about kinds that hold little else."""
 REACH = 100
 """Characters to either side of a name in a passage."""
 
@@ -94,14 +104,23 @@ def label(line: str) -> str:
 
 
 def label_prompt(stream: Stream) -> Prompt:
-    """Some lines of a document with a line number each."""
-    made = aggregate.draw(stream, "train", 4_000, visible=stream.random() < 0.1).lines
-    lines = made.text.split("\n")
+    """Lines with a number each: some of a document, or short ones, which teach the kinds faster."""
+    if stream.random() < SHORT_LINES:
+        lines = [_short_line(stream) for _ in range(MOST_LINES)]
+    else:
+        made = aggregate.draw(stream, "train", 4_000, visible=stream.random() < 0.1).lines
+        lines = made.text.split("\n")
     count = min(stream.between(1, MOST_LINES), len(lines))
     first = stream.below(len(lines) - count + 1)
     numbered = (f"{k}: {line}" for k, line in enumerate(lines[first : first + count]))
     prompt = LABELLED.format(passage="\n".join(numbered))
     return prompt, read_labels(prompt)
+
+
+def _short_line(stream: Stream) -> str:
+    """A noun with a few words before and behind it."""
+    before, behind = ([stream.choice(filler_words()) for _ in range(stream.below(4))] for _ in "ab")
+    return " ".join([*before, stream.choice(tuple(kind_of())), *behind])
 
 
 def kind_prompt(stream: Stream) -> Prompt:
@@ -110,10 +129,12 @@ def kind_prompt(stream: Stream) -> Prompt:
     drawn = niah_semantic.draw(chars, seed, "train")
     item = place(drawn, "niah_semantic", chars, stream.random(), seed, "train")
     asked = Told(drawn.asked[0].key, drawn.asked[0].value, drawn.asked[0].sentence)
-    windows = [w for w in number_windows(item.document) if asked.core not in w]
+    bare = stream.random() < SHORT_LINES
+    every = [n.sentence for n in drawn.others] if bare else number_windows(item.document)
+    windows = [w for w in every if asked.core not in w]
     chosen = stream.sample(windows, min(len(windows), stream.between(0, 4)))
     if not chosen or stream.random() < 0.6:
-        mine = [w for w in number_windows(item.document) if asked.core in w]
+        mine = [w for w in (asked.sentence, *every) if asked.core in w][0 if bare else 1 :]
         chosen = stream.sample([*chosen, *mine[:1]], len(chosen) + len(mine[:1]))
     prompt = ASKED.format(passage="\n".join(chosen), question=drawn.question)
     return prompt, read_kind(asked, drawn.subject, prompt)
@@ -132,13 +153,17 @@ def number_windows(text: str) -> list[str]:
 def name_prompt(stream: Stream) -> Prompt:
     """A passage around a name, and what goes with that name or with another one."""
     seed = stream.below(1 << 62)
-    if stream.random() < 0.5:
+    family = stream.random()
+    if family < 0.15:
+        traced = trace.draw(Stream("trace", "train", seed), "train", 3_000)
+        told = [Told(each.value, each.names[0], each.statements[0]) for each in traced.chains]
+        text = traced.text
+    elif family < 0.55:
         made = long_doc_hops.puzzle(Stream("long_doc_hops", seed), 0.5, "train")
         told = [Told(fact.subject, fact.value, fact.sentence) for fact in made.facts]
         text = LongDocHops().generate(3_000, 50, seed, split="train").document
     else:
-        family = stream.choice((niah_keys, niah_queries))
-        drawn = family.draw(3_000, seed, "train")
+        drawn = stream.choice((niah_keys, niah_queries)).draw(3_000, seed, "train")
         told = [Told(n.key, n.value, n.sentence) for n in (*drawn.asked, *drawn.others)]
         text = place(drawn, "niah_keys", 3_000, None, seed, "train").document
     one = stream.choice(told)

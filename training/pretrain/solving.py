@@ -18,6 +18,8 @@ from rlm.bench.tasks import (
     niah_queries,
     niah_semantic,
     niah_values,
+    pairs,
+    trace,
 )
 from rlm.bench.tasks.aggregate import Aggregate
 from rlm.bench.tasks.base import Item
@@ -75,8 +77,27 @@ print(len(lines), len(kinds), kinds[:4])"""
 SHOWN_LABELS = f"""lines = context.split("\\n")
 kinds = [re.findall(r"\\w+", line)[-1] for line in lines]
 print(len(lines), kinds[:4], llm_query(f"0: {{lines[0]}}\\n\\n{LABEL}"))"""
-FREQUENT = """names = [k for k in set(kinds) if kinds.count(k) > 1]
+FREQUENT = """names = [k for k in sorted(set(kinds)) if kinds.count(k) > 1]
 FINAL({pick}(names, key=kinds.count))"""
+FOLLOW = """hits = keyword_windows("VALUE", window=60)
+print(llm_query(f"{hits[0]}\\n\\nQuestion: ASK"))
+found = {"VALUE"}
+for part in context.split(". "):
+    names = re.findall(r"\\b[A-Z]{5}\\b|\\b\\d{5}\\b", part)
+    if len(names) == 2 and found & set(names):
+        found |= set(names)
+print(sorted(found))"""
+PAIRED = r"""days = {}
+for line, kind in zip(lines, kinds):
+    if kind == "KIND":
+        day = re.search(r"\d+ [A-Z]\w+ \d{4}|\d[\d./-]+\d", line)
+        who = re.search(r"[A-Z][\w-]+ [A-Z][\w-]+", line)
+        days.setdefault(day.group(), set()).add(who.group())
+pairs = []
+for who in days.values():
+    who = sorted(who)
+    pairs += [f"{a} & {b}" for i, a in enumerate(who) for b in who[i + 1:]]
+print(pairs)"""
 LOOK = 'hits = keyword_windows("NAME", window=100)\nfor hit in hits:\n    print(hit)'
 
 
@@ -190,6 +211,17 @@ def _comparison(names: Sequence[str]) -> Plan:
         yield fenced(f'FINAL("{ABSENT}")')
 
 
+def trace_play(stream: Stream) -> Play:
+    """Variables by code: a statement names two things, and what is linked to the value holds it."""
+    chars, seed = _chars(stream, trace.SHORTEST), _seed(stream)
+    item = get("trace").generate(chars, None, seed, split="train")
+    value = trace.draw(Stream("trace", "train", seed), "train", chars).chains[0].value
+    told = [Told(value, item.answers[0], item.document[item.spans[0].start : item.spans[0].end])]
+    code = FOLLOW.replace("ASK", NAME.format(name=value)).replace("VALUE", value)
+    plan = _then(code, f'FINAL(", ".join(sorted(found - {{"{value}"}})))')
+    return _play(item, plan, reader(partial(read_about, told)))
+
+
 def labels_play(stream: Stream, *, visible: bool) -> Play:
     """Lines by their kinds: read in parts by the sub-model, or shown; then counted by code."""
     name = "aggregate_visible" if visible else "aggregate"
@@ -197,6 +229,18 @@ def labels_play(stream: Stream, *, visible: bool) -> Play:
     item = get(name).generate(chars, None, seed, split="train")
     made = aggregate.draw(Stream(name, "train", seed), "train", chars, visible=visible)
     plan = _then(SHOWN_LABELS if visible else LABELS, counting(made))
+    return _play(item, plan, reader(read_labels))
+
+
+def pairs_play(stream: Stream) -> Play:
+    """Lines by their kinds, read in parts; then people by day, in code.
+
+    It knows dates such as 3 May 1999 and 1999-05-03 alone: on others it fails, and is not kept.
+    """
+    chars, seed = _chars(stream, pairs.SHORTEST), _seed(stream)
+    item = get("pairs").generate(chars, None, seed, split="train")
+    kind = pairs.draw(Stream("pairs", "train", seed), "train", chars).kind
+    plan = _then(LABELS, PAIRED.replace("KIND", kind), 'FINAL("; ".join(pairs))')
     return _play(item, plan, reader(read_labels))
 
 
@@ -237,5 +281,7 @@ SHARES: Sequence[tuple[float, Callable[[Stream], Play]]] = (
     (2.0, hops_play),
     (2.0, partial(labels_play, visible=False)),
     (1.0, partial(labels_play, visible=True)),
+    (1.0, trace_play),
+    (3.0, pairs_play),
 )
 """How often each family is played, in proportion."""

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from rlm.bench import runner, tasks
 from rlm.bench.grid import Grid
 from rlm.bench.runner import Settings
-from rlm.bench.tasks import own
-from rlm.bench.tasks.own import Line, OwnData, load
+from rlm.bench.tasks.given import EVIDENCE, REACH, SHOWN, Given, Line, evidence
+from rlm.bench.tasks.own import load
 from rlm.clients import connect
 from rlm.clients.base import Client
 from rlm.errors import UsageError
 from rlm.sandbox import Sandbox, open_sandbox
+from tests.rlm.bench import published
 from tests.servers.reader import ReaderServer
 
 GOOD = {
@@ -61,11 +62,11 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], OwnData]:
+def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Given]:
     """Loads a file and makes it a task, for one test."""
     monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
 
-    def known(path: Path) -> OwnData:
+    def known(path: Path) -> Given:
         runner.make_item.cache_clear()
         data = load(path)
         tasks.register(data)
@@ -92,8 +93,8 @@ def test_a_file_becomes_items(write):
         (b"\xff\xfe", "not UTF-8"),
         (b"[" * 100_000, "no JSON that can be read: .*recursion"),
         (b"[1]", "no JSON object"),
-        ({}, "no field 'context'; there are: none"),
-        ({"context": "x", "query": "y"}, "no field 'answer'; there are: 'context', 'query'"),
+        ({}, "no field 'context'; needed are: .*; there are: none"),
+        ({"context": "x", "query": "y"}, "no field 'answer'; .*; there are: 'context', 'query'"),
         ({**GOOD, "scorers": "set"}, r"unknown field 'scorers' \(did you mean 'scorer'\?\)"),
         (
             {"context": "x", "query": "y", "Answer": "z"},
@@ -149,7 +150,7 @@ def test_a_broken_line_is_told_and_the_rest_goes_on(write, line, says):
 
 def test_many_problems_are_counted(write):
     told = load(write(GOOD, *[b"{"] * 30)).told()
-    assert (len(told), told[-1]) == (1 + own.SHOWN + 1, "and 20 more")
+    assert (len(told), told[-1]) == (1 + SHOWN + 1, "and 20 more")
 
 
 def test_what_a_file_may_hold_besides(write, tmp_path):
@@ -160,6 +161,15 @@ def test_what_a_file_may_hold_besides(write, tmp_path):
     data = load(path)
     assert ([line.number for line in data.lines], data.problems) == ([1, 4], ())
     assert data.item(1).document == data.item(4).document == GOOD["context"]
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.parquet"])
+def test_rows_may_stand_in_an_array_or_in_parquet(tmp_path, name):
+    other = {**GOOD, "answer": "Rome"}
+    data = load(published.write(tmp_path / name, GOOD, {**GOOD, "query": ""}, other))
+    assert [line.number for line in data.lines] == [1, 3]
+    assert (data.item(3).gold, data.item(1).gold) == ("Rome", "48213")
+    assert data.told()[1] == f"{name}:2: field 'query' is empty"
 
 
 @pytest.mark.parametrize("lines", [(), (b"", b""), (b"nothing", b"of use")], ids=len)
@@ -259,7 +269,7 @@ def test_the_evidence_is_where_the_answer_stands(write):
         ({"answer": ["Rome", "48213"], "scorer": "set"}, 2),
         ({"answer": 48213, "scorer": "count"}, 0),
         ({"answer": "Rome", "scorer": "regex"}, 0),
-        ({"answer": "x", "context": "x. " * 1000}, own.EVIDENCE),
+        ({"answer": "x", "context": "x. " * 1000}, EVIDENCE),
     ],
 )
 def test_there_may_be_no_evidence(write, fields, count):
@@ -271,15 +281,15 @@ def test_there_may_be_no_evidence(write, fields, count):
 @given(st.text("a .!\n", max_size=2000), st.text("a .!\n", max_size=2000))
 def test_every_span_holds_its_answer(before, behind):
     document = f"{before} 48213 {behind}"
-    (span,) = own._evidence(document, ["48213"])
+    (span,) = evidence(document, ["48213"])
     assert "48213" in document[span.start : span.end]
     assert 0 <= span.start < span.end <= len(document)
-    assert span.end - span.start <= 5 + 2 * own.REACH
+    assert span.end - span.start <= 5 + 2 * REACH
 
 
 @given(st.integers(1, 10**8))
 def test_a_length_is_the_smallest_that_holds_the_document(chars):
-    length = Line(1, 0, 0, "", chars).length
+    length = Line(1, Path(), 1, 0, 0, "", chars).length
     assert chars <= 4 * length
     assert length == 1024 or chars > 4 * length // 2
     assert length.bit_count() == 1

@@ -103,6 +103,19 @@ def test_any_of_several_wordings_is_right():
     assert not score_answer("12", "12 or 13", "13").exact
 
 
+@pytest.mark.parametrize(
+    "text", ["Copper Lantern", "the copper lantern library.", "It is Copper Lantern"]
+)
+def test_a_right_answer_may_name_what_is_no_rival(text):
+    assert score_answer("Copper Lantern", text, rivals=("Lantern of Tin", "copper lant")).exact
+
+
+@pytest.mark.parametrize("text", ["Copper Lantern or amber gate", "Copper Lantern, not stated."])
+def test_an_answer_that_holds_a_rival_is_wrong(text):
+    assert score_answer("Copper Lantern", text).exact
+    assert not score_answer("Copper Lantern", text, rivals=("Amber Gate", "not stated")).exact
+
+
 CITIES = ("Paris", "Rome", "London")
 SAME = [
     (CITIES, "Rome, London, Paris"),
