@@ -208,7 +208,9 @@ def test_an_answer_of_all_kinds_is_wrong():
     task = tasks.get("aggregate")
     made = [task.generate(3000, None, seed) for seed in range(40)]
     kind = next(item for item in made if item.scorer == "answer")
-    assert task.score(kind, f"The {kind.gold}s.").exact
+    assert task.score(kind, f"The {aggregate.plural(kind.gold)}.").exact
+    assert not task.score(kind, f"{kind.gold}, not {aggregate.rivals(kind.gold)[0]}").exact
+    assert not task.score(kind, f"{kind.gold} or {aggregate.rivals(kind.gold)[-1]}").exact
     assert task.score(kind, kind.gold).exact
     assert not task.score(kind, ", ".join(kinds())).exact
     count = next(item for item in made if item.scorer == "count")
