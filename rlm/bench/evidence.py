@@ -9,9 +9,12 @@ words with the sentence that answers it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter
 from typing import Final, Literal, get_args
 
 from rlm.bench.records import FAILED, Record
@@ -30,6 +33,7 @@ _PLACES: Final = 32
 _COMMON: Final = 64
 """Places of one seed in a document from which on it is boilerplate: a log has the same beginning
 in each line, and a passage is told by what else is in it."""
+_GAP: Final = "\1"
 _STEPS: Final = (256, 16, 4, 1)
 
 Cause = Literal[
@@ -218,11 +222,16 @@ def _unasked(item: Item, text: str) -> str:
 
 
 def _is_seen(item: Item, span: Span, read: Sequence[Span]) -> bool:
-    """Whether the answer in a span was read, or most of the span where its place is unknown."""
+    """Whether the answer in a span was read, or most of the span where its place is unknown.
+
+    `read` is in order, without overlap.
+    """
     at = item.document.find(item.gold, span.start, span.end) if item.gold else -1
     if at >= 0:
         return any(r.start <= at and at + len(item.gold) <= r.end for r in read)
-    return _overlap(span, read) >= COVERED * (span.end - span.start)
+    first = bisect_right(read, span.start, key=attrgetter("end"))
+    behind = bisect_left(read, span.end, key=attrgetter("start"))
+    return _overlap(span, read[first:behind]) >= COVERED * (span.end - span.start)
 
 
 def _broken_off(record: Record, trajectory: Trajectory | None) -> Cause | None:
@@ -267,18 +276,27 @@ def _found_below(record: Record, item: Item, trajectory: Trajectory) -> bool:
 
 
 def _showed(item: Item, call: Call) -> bool:
-    """Whether a prompt showed some of the evidence; where its place is unknown, any prompt did."""
+    """Whether a prompt showed some of the evidence; where its place is unknown, any prompt did.
+
+    Only what surrounds the evidence is looked at, all at once: there may be thousands of lines.
+    """
     if not item.spans:
         return True
     text = _unasked(item, call.messages[-1].content)
-    return any(_is_shown(item, span, text) for span in item.spans)
+    around = merged(Span(max(0, s.start - LEAST), s.end + LEAST) for s in item.spans)
+    pieces = [item.document[span.start : span.end] for span in around]
+    (read,) = passages(_GAP.join(pieces), [text])
+    shown = list(_moved(read, around, pieces))
+    return any(_is_seen(item, span, shown) for span in item.spans)
 
 
-def _is_shown(item: Item, span: Span, text: str) -> bool:
-    """Whether a text shows a span; only what surrounds it is looked at."""
-    start = max(0, span.start - LEAST)
-    (read,) = passages(item.document[start : span.end + LEAST], [text])
-    return _is_seen(item, span, [Span(start + r.start, start + r.end) for r in read])
+def _moved(read: Iterable[Span], around: Sequence[Span], pieces: Sequence[str]) -> Iterator[Span]:
+    """Spans of pieces joined by `_GAP`, as spans of the document that `around` says they are of."""
+    starts = list(accumulate((len(piece) + len(_GAP) for piece in pieces), initial=0))
+    for span in read:
+        number = bisect_right(starts, span.start) - 1
+        by = around[number].start - starts[number]
+        yield Span(span.start + by, span.end + by)
 
 
 def _has(gold: str, text: str) -> bool:

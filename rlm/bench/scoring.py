@@ -96,16 +96,6 @@ def score_pairs(gold: Collection[Collection[str]], text: str) -> Scores:
     return _scores(False, 2 * len(found & want) / (len(found) + len(want)))
 
 
-def score_choice(gold: str, options: Collection[str], text: str) -> Scores:
-    """Score one of `options`, singular or plural, with no other of them beside it.
-
-    An answer `MAX_EXTRA_CHARS` longer than `gold` is wrong.
-    """
-    got = normalise(text)
-    named = {each for each in options if re.search(rf"(?<!\w){re.escape(each)}(?:e?s)?(?!\w)", got)}
-    return _all_or_nothing(named == {gold} and len(got) <= len(gold) + MAX_EXTRA_CHARS)
-
-
 def score_count(gold: int, text: str) -> Scores:
     """Score a whole number: graded by `COUNT_BASE` to the power of the error.
 

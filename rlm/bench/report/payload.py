@@ -38,6 +38,8 @@ ENDS: Final = 800
 """Characters of a long text that are kept at its beginning, and at its end."""
 AROUND: Final = 300
 """Characters that are kept on either side of the evidence."""
+SHOWN: Final = 32
+"""Sentences of evidence that are marked and kept, of an item that has more."""
 SHORT: Final = 80
 """Characters of an answer in a list of items."""
 
@@ -147,6 +149,23 @@ def parts(text: str, keep: Iterable[str] = ()) -> str | list[str | int]:
     return found
 
 
+def shown_evidence(item: Item) -> list[str]:
+    """The first `SHOWN` sentences of evidence; where all lines are, there are thousands."""
+    return [item.document[span.start : span.end] for span in item.spans[:SHOWN]]
+
+
+def marks(item: Item) -> tuple[Span, ...]:
+    """Where evidence stands; of more than `SHOWN` places, those within 1/500 of each other are one.
+
+    A picture of the document shows no more.
+    """
+    if len(item.spans) <= SHOWN:
+        return item.spans
+    gap = len(item.document) // 500
+    joined = evidence.merged(Span(span.start, span.end + gap) for span in item.spans)
+    return tuple(Span(span.start, span.end - gap) for span in joined)
+
+
 def _items(cells: Iterable[Record]) -> list[Group]:
     """Records of the same cell and document together; a cell that is there twice is two items."""
     found: defaultdict[object, list[Group]] = defaultdict(list)
@@ -196,13 +215,12 @@ class _Reader:
         """An item as it stands in the index; its `detail` is read on the way."""
         first = next(iter(group.values()))
         item = next(filter(None, map(self.sources.item, group.values())), None)
-        spans = item.spans if item else ()
         self.detail = {
             "question": first.question,
             "gold": first.gold,
             "chars": next((r.doc.chars for r in group.values() if r.doc), 0),
-            "spans": [[span.start, span.end] for span in spans],
-            "evidence": [item.document[s.start : s.end] for s in spans] if item else [],
+            "spans": [[span.start, span.end] for span in marks(item)] if item else [],
+            "evidence": shown_evidence(item) if item else [],
             "entries": [self._entry(record, item) for record in group.values()],
         }
         return {
@@ -218,7 +236,7 @@ class _Reader:
     def _entry(self, record: Record, item: Item | None) -> Data:
         """One cell as the viewer shows it."""
         trajectory = self._trajectory(record)
-        keep = [item.document[s.start : s.end] for s in item.spans] if item else []
+        keep = shown_evidence(item) if item else []
         is_loop = record.architecture == RIGHT or bool(trajectory and trajectory.turns)
         read = evidence.reading(item, trajectory) if is_loop and item and trajectory else None
         why = evidence.cause(record, item, trajectory, read) if is_loop else None

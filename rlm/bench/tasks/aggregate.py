@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Final, Literal, get_args
 
-from rlm.bench.scoring import score_choice, score_count
+from rlm.bench.scoring import score_answer, score_count
 from rlm.bench.tasks import lines
 from rlm.bench.tasks.base import Item, Scores, Split, require_room
 from rlm.bench.tasks.kinds import kinds
@@ -196,13 +196,14 @@ class Aggregation:
             depth=spans[0].start / chars,
             split=split,
             scorer="count" if made.asking == "count" else "answer",
+            rivals=rivals(made.gold),
         )
 
     def score(self, item: Item, text: str) -> Scores:
         """A number: graded by its error. A kind: the right one, and no other one beside it."""
         if item.scorer == "count":
             return score_count(int(item.gold), text)
-        return score_choice(item.gold, tuple(kinds()), text)
+        return score_answer(item.gold, text, plural(item.gold), rivals=item.rivals)
 
 
 def draw(stream: Stream, split: Split, chars: int, *, visible: bool) -> Aggregate:
@@ -267,6 +268,17 @@ def reordered(stream: Stream) -> list[str]:
         drawn = stream.sample(order, len(order))
         if drawn[-1] != order[-1] and not set(pairwise(drawn)) & set(pairwise(order)):
             return drawn
+
+
+def rivals(gold: str) -> tuple[str, ...]:
+    """The other kinds, singular and plural; none of a number."""
+    others = [kind for kind in kinds() if kind != gold] if gold in kinds() else []
+    return (*others, *map(plural, others))
+
+
+def plural(kind: str) -> str:
+    """Several of a kind."""
+    return f"{kind}es" if kind.endswith("s") else f"{kind}s"
 
 
 def article(noun: str) -> str:

@@ -115,13 +115,14 @@ def draw(stream: Stream, split: Split, chars: int) -> Paired:
     kind = stream.choice(tuple(kinds()))
     of_kind = max(FEWEST_OF_KIND, count // len(kinds()))
     wanted = stream.between(FEWEST, MOST)
-    dates, persons = _columns(stream, split, count, of_kind - FEWEST)
-    together = _together(stream, dates, persons, wanted)
-    while len(together) < wanted:  # people met one another, or themselves, too often
+    while True:
         dates, persons = _columns(stream, split, count, of_kind - FEWEST)
-        together = _together(stream, dates, persons, wanted)
+        by_date = _by_date(dates)
+        together = _together(stream, by_date, persons, wanted)
+        if len(together) == wanted:  # else people met one another, or themselves, too often
+            break
     chosen = {number for each in together for number in each.lines}
-    chosen |= _alone(stream, dates, together, of_kind - 2 * wanted)
+    chosen |= _alone(stream, by_date, together, of_kind - 2 * wanted)
     others = lines.column(stream, [each for each in kinds() if each != kind], count)
     labels = [kind if i in chosen else others[i] for i in range(count)]
     facts = Facts(dates, persons, lines.nouns_of(stream, labels))
@@ -152,11 +153,10 @@ def _columns(
 
 
 def _together(
-    stream: Stream, dates: Sequence[str], persons: Sequence[str], wanted: int
+    stream: Stream, by_date: Mapping[str, Sequence[int]], persons: Sequence[str], wanted: int
 ) -> tuple[Together, ...]:
     """Up to `wanted` pairs of people, each on a date of its own, no pair twice."""
     found: dict[frozenset[str], Together] = {}
-    by_date = _by_date(dates)
     for date in lines.shuffled(stream, tuple(by_date)):
         pairs = [
             Together(date, (persons[a], persons[b]), (a, b))
@@ -172,11 +172,11 @@ def _together(
 
 
 def _alone(
-    stream: Stream, dates: Sequence[str], together: Sequence[Together], count: int
+    stream: Stream, by_date: Mapping[str, Sequence[int]], together: Sequence[Together], count: int
 ) -> set[int]:
     """One line of each of `count` dates on which nobody is `together`."""
     taken = {each.date for each in together}
-    free = [numbers for date, numbers in _by_date(dates).items() if date not in taken]
+    free = [numbers for date, numbers in by_date.items() if date not in taken]
     return {stream.choice(numbers) for numbers in lines.shuffled(stream, free)[:count]}
 
 

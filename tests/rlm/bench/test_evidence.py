@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
@@ -163,3 +164,28 @@ def test_without_a_known_place_only_what_a_sub_call_said_can_be_told():
     assert cause(WRONG, item, told(SEEN, call("sub", "x", "48213"))) == "bad FINAL"
     assert cause(WRONG, item, told(SEEN, call("sub", "x", "7"))) is None
     assert cause(WRONG, None, told(SEEN)) is None
+
+
+def many_lines(count):
+    """An item in which every second line is evidence, and the number of lines is the answer."""
+    lines = [f"{number:05} {sha256(b'%d' % number).hexdigest()[:60]}" for number in range(count)]
+    starts = [number * 67 for number in range(0, count, 2)]
+    spans = tuple(Span(start, start + 66) for start in starts)
+    item = replace(ITEM, document="\n".join(lines), gold="many", spans=spans)
+    return item, lines
+
+
+def test_of_many_lines_each_is_seen_or_not():
+    item, lines = many_lines(400)
+    read = reading(item, told(call("sub", "\n".join(lines[100:200])), call("root", lines[0])))
+    assert [number for number, seen in enumerate(read.seen) if seen] == [0, *range(50, 100)]
+
+
+def test_a_call_that_was_shown_one_of_many_lines_is_told_from_one_that_was_not():
+    """Guards a report's time: two thousand lines of evidence times a hundred calls."""
+    item, lines = many_lines(1200)
+    wrong = replace(WRONG, gold="many")
+    others = [call("sub", lines[number], "7") for number in range(1, 201, 2)]
+    assert cause(wrong, item, told(call("root", lines[2]), *others)) == "misread"
+    assert cause(wrong, item, told(*others, call("sub", f"? {lines[44]}", "7"))) == "sub-call wrong"
+    assert cause(wrong, item, told(*others)) == "never looked"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm.bench import records
+from rlm.bench import records, tasks
 from rlm.bench.evidence import CAUSES
 from rlm.bench.report import figures, page, payload, tables, verdicts
 from rlm.bench.report.figures import Query
@@ -130,6 +130,20 @@ def test_long_texts_keep_ends_and_evidence():
     assert [type(part) for part in kept] == [str, int, str, int, str]
     assert "NEEDLE" in kept[2]
     assert payload.parts("short") == "short"
+
+
+def test_evidence_of_thousands_of_lines_stays_small():
+    """Guards the size of a page, which would hold most of each document."""
+    item = tasks.get("aggregate").generate(200_000, None, 8)
+    assert len(item.spans) > payload.SHOWN
+    shown = payload.shown_evidence(item)
+    assert len(shown) == payload.SHOWN
+    assert all(line in item.document for line in shown)
+    marks = payload.marks(item)
+    assert len(marks) <= 500
+    assert all(any(m.start <= s.start and s.end <= m.end for m in marks) for s in item.spans)
+    few = tasks.get("pairs").generate(200_000, None, 1)
+    assert payload.marks(few) == few.spans
 
 
 def cells(*wanted: tuple[str, int, str]):

@@ -10,7 +10,6 @@ from rlm.bench.scoring import (
     is_correct,
     normalise,
     score_answer,
-    score_choice,
     score_count,
     score_pattern,
     score_set,
@@ -224,25 +223,3 @@ def test_a_pattern_that_takes_years_is_given_up(monkeypatch):
     monkeypatch.setattr(scoring, "PATTERN_SECONDS", 0.5)
     with pytest.raises(UsageError, match=r"'\(a\+\)\+b' cannot be matched within 0.5 s"):
         score_pattern("(a+)+b", "a" * 60)
-
-
-KINDS = ("bird", "game", "illness")
-
-
-@pytest.mark.parametrize("text", ["bird", "Bird.", "birds", "It is a bird.", "**Bird**", "a bird,"])
-def test_one_of_several_is_right(text):
-    assert score_choice("bird", KINDS, text).exact
-
-
-def test_a_plural_may_have_an_e():
-    assert score_choice("illness", KINDS, "illnesses").exact
-
-
-@pytest.mark.parametrize(
-    "text", ["", "game", "bird, game, illness", "birds or games", "jailbird", "a bird" + " x" * 60]
-)
-def test_another_one_or_several_are_wrong(text):
-    """Guards against an answer that names them all, which is short."""
-    scores = score_choice("bird", KINDS, text)
-    assert not scores.exact
-    assert scores.graded == 0
