@@ -17,6 +17,8 @@ from rlm.prompts import say
 from rlm.trajectory import Answer, Trajectory, cut_by_window
 
 VANILLA_OPTIONS: Final = Options(max_tokens=128)
+UNSENT: Final = "[{} characters, not sent]"
+"""Stands in a trajectory for a document in a prompt that no model was sent."""
 
 
 class Vanilla:
@@ -75,15 +77,20 @@ class Vanilla:
         )
 
     def _whole(self, caller: Caller, context: str, query: str) -> Completion:
-        """The one call, unless it is known beforehand that it cannot fit."""
+        """The one call, unless it is known beforehand that it cannot fit.
+
+        What is kept of a prompt that was not sent says how long the document is, not the document.
+        """
         messages = vanilla_prompt(context, query)
-        window, least = self.client.info().window, least_tokens(messages)
+        window = self.client.info().window
+        least = least_tokens(messages, enough=window)
         if window is not None and least >= window:
             told = (
                 f"the prompt takes at least {least} tokens (its words; not sent); "
                 f"the window is {window}"
             )
-            raise caller.refuse(messages, PromptTooLong(told, window=window))
+            unsent = vanilla_prompt(UNSENT.format(len(context)), query)
+            raise caller.refuse(unsent, PromptTooLong(told, window=window))
         return caller.ask(messages)
 
 

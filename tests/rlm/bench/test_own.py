@@ -66,7 +66,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], OwnData]:
     monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
 
     def known(path: Path) -> OwnData:
-        runner.make_item.cache_clear()
+        runner._make_item.cache_clear()
         data = load(path)
         tasks.register(data)
         return data

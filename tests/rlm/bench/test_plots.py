@@ -412,7 +412,7 @@ def test_a_real_run_is_drawn(session: Session, capsys, monkeypatch):
     monkeypatch.chdir(session.path)
     capsys.readouterr()
     assert main(["plot", "real"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert len(capsys.readouterr().out.splitlines()) == 6
     with style.applied():
         above = curves.accuracy(panel("real")).axes[0]
     loaded = rlm.bench.load("real")
