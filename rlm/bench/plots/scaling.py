@@ -9,7 +9,8 @@ model's code did there, what the loop did. A slope of 1 is twice the seconds for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import log, nan
+from dataclasses import replace
+from math import isnan, log, nan
 from statistics import linear_regression, median
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ from rlm.bench.records import Record
 
 FEWEST: Final = 1e-3
 """Seconds below which a share of a cell is not drawn: a clock's grain is no growth."""
+
+TOO_NARROW: Final = 5.0
+"""Inches for two plots side by side; in fewer one stands below the other."""
 
 
 def of_model(record: Record) -> float:
@@ -55,9 +59,11 @@ def slope(panel: Panel, series: Series, seconds: Callable[[Record], float]) -> f
 
 def scaling(panel: Panel) -> Figure | None:
     """Median and range of both shares on logarithmic axes; the key gives the slopes."""
-    key = [(handle, _named(panel, name)) for handle, name in panel.key]
-    figure = style.figure(panel.width, 2.1, [*key, style.band("least to most")])
-    both = figure.subplots(1, 2, sharey=True)
+    told = replace(panel, series=tuple(s for s in panel.series if measured(s.cells)))
+    key = [(handle, _named(told, name)) for handle, name in told.key]
+    is_wide = panel.width > TOO_NARROW
+    figure = style.figure(panel.width, 2.1 if is_wide else 3.8, [*key, style.band("least to most")])
+    both = figure.subplots(1, 2, sharey=True) if is_wide else figure.subplots(2, 1, sharey=True)
     drawn = [
         y for axes, (_, part) in zip(both, SHARES, strict=True) for y in _draw(axes, panel, part)
     ]
@@ -72,7 +78,8 @@ def scaling(panel: Panel) -> Figure | None:
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         style.by_length(axes, panel.lengths, panel.unit)
-    both[0].set_ylabel("seconds a cell")
+    for axes in both[: 1 if is_wide else 2]:
+        axes.set_ylabel("seconds a cell")
     return figure
 
 
@@ -85,7 +92,7 @@ def table(panel: Panel) -> Iterator[str]:
             if cells := measured(series.at(length)):
                 shares = "".join(f"{_range(cells, seconds):>22}" for _, seconds in SHARES)
                 yield f"{name:<20}{label(length):>8}{len(cells):>5}{shares}"
-        slopes = "".join(f"{slope(panel, series, seconds):>22.2f}" for _, seconds in SHARES)
+        slopes = "".join(f"{_shown(slope(panel, series, part)):>22}" for _, part in SHARES)
         if measured(series.cells):
             yield f"{name:<20}{'slope':>8}{'':>5}{slopes}"
 
@@ -119,12 +126,16 @@ def _named(panel: Panel, name: str) -> str:
     own = [s for s in panel.series if s.architecture == name]
     if len(own) != 1 or len(panel.runs) > 1:
         return name
-    slopes = [slope(panel, own[0], seconds) for _, seconds in SHARES]
-    return f"{name}: slope {slopes[0]:.2f}, {slopes[1]:.2f}"
+    slopes = [_shown(slope(panel, own[0], seconds)) for _, seconds in SHARES]
+    return f"{name}: slope {', '.join(slopes)}"
 
 
 def _whose(panel: Panel, series: Series) -> str:
     return series.architecture + (f" {panel.runs[series.run]}" if len(panel.runs) > 1 else "")
+
+
+def _shown(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.2f}"
 
 
 def _range(cells: Sequence[Record], seconds: Callable[[Record], float]) -> str:
