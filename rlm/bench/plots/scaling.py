@@ -85,16 +85,17 @@ def scaling(panel: Panel) -> Figure | None:
 
 def table(panel: Panel) -> Iterator[str]:
     """Lines of text: seconds at each length with their range, and the slopes below."""
-    yield f"{panel.title + ', seconds a cell':<28}{'cells':>5}{'model':>22}{'harness':>22}"
-    for series in panel.series:
-        name = _whose(panel, series)
+    names = {series: _whose(panel, series) for series in panel.series}
+    wide = max(map(len, names.values()))
+    yield f"{panel.title} {'':>5} {'':<{wide}} {'cells':>5}{'model, s':>22}{'harness, s':>22}"
+    for series, name in names.items():
         for length in panel.lengths:
             if cells := measured(series.at(length)):
                 shares = "".join(f"{_range(cells, seconds):>22}" for _, seconds in SHARES)
-                yield f"{name:<20}{label(length):>8}{len(cells):>5}{shares}"
+                yield f"{panel.title} {label(length):>5} {name:<{wide}} {len(cells):>5}{shares}"
         slopes = "".join(f"{_shown(slope(panel, series, part)):>22}" for _, part in SHARES)
         if measured(series.cells):
-            yield f"{name:<20}{'slope':>8}{'':>5}{slopes}"
+            yield f"{panel.title} slope {name:<{wide}} {'':>5}{slopes}"
 
 
 def _draw(axes: Axes, panel: Panel, seconds: Callable[[Record], float]) -> Iterator[float]:

@@ -201,14 +201,14 @@ def test_slopes_are_the_powers_of_the_length_of_each_share(tmp_path, drawing, ca
     assert main(where) == 0
     path, head, *rows = capsys.readouterr().out.splitlines()
     assert (path[-16:], head.split()) == (
-        *("scaling-niah.png", ["niah,", "seconds", "a", "cell", "cells", "model", "harness"]),
+        *("scaling-niah.png", ["niah", "cells", "model,", "s", "harness,", "s"]),
     )
     assert [row.split() for row in rows if "grep" in row or "slope" in row] == [
-        ["rlm", "slope", "0.00", "0.75"],
-        *[["grep", n, "3", "0", "(0-0)", *rest] for n, *rest in (
+        ["niah", "slope", "rlm", "0.00", "0.75"],
+        *[["niah", n, "grep", "3", "0", "(0-0)", *rest] for n, *rest in (
             ("1k", "2.05", "(1-3.1)"), ("2k", "4.1", "(2-6.1)"),
         )],
-        ["grep", "slope", "-", "1.00"],
+        ["niah", "slope", "grep", "-", "1.00"],
     ]  # fmt: skip
 
 
