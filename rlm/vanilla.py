@@ -89,8 +89,9 @@ class Vanilla:
                 f"the prompt takes at least {least} tokens (its words; not sent); "
                 f"the window is {window}"
             )
-            unsent = vanilla_prompt(UNSENT.format(len(context)), query)
-            raise caller.refuse(unsent, PromptTooLong(told, window=window))
+            raise caller.refuse(
+                unsent_prompt(len(context), query), PromptTooLong(told, window=window)
+            )
         return caller.ask(messages)
 
 
@@ -102,3 +103,8 @@ def vanilla_prompt(text: str, query: str) -> tuple[Message, ...]:
     """The messages with `text` in the document's place."""
     user = say("vanilla", "user", document=text, question=query)
     return Message("system", prompts.system("vanilla")), Message("user", user)
+
+
+def unsent_prompt(chars: int, query: str) -> tuple[Message, ...]:
+    """What a trajectory keeps of a prompt that was not sent, with a document of so many `chars`."""
+    return vanilla_prompt(UNSENT.format(chars), query)

@@ -85,10 +85,10 @@ def scaling(panel: Panel) -> Figure | None:
 
 def table(panel: Panel) -> Iterator[str]:
     """Lines of text: seconds at each length with their range, and the slopes below."""
-    names = {series: _whose(panel, series) for series in panel.series}
-    wide = max(map(len, names.values()))
+    names = [_whose(panel, series) for series in panel.series]
+    wide = max(map(len, names))
     yield f"{panel.title} {'':>5} {'':<{wide}} {'cells':>5}{'model, s':>22}{'harness, s':>22}"
-    for series, name in names.items():
+    for series, name in zip(panel.series, names, strict=True):
         for length in panel.lengths:
             if cells := measured(series.at(length)):
                 shares = "".join(f"{_range(cells, seconds):>22}" for _, seconds in SHARES)
