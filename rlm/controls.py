@@ -88,11 +88,15 @@ def bm25(texts: Sequence[str], query: str) -> list[float]:
 
     The logarithm is of 1 + the original's, so that no word counts against a text that has it.
     """
-    bags = [Counter(_words(text)) for text in texts]
-    lengths = [bag.total() for bag in bags]
+    asked = set(_words(query))
+    bags, lengths = [], []
+    for text in texts:
+        words = _words(text)
+        lengths.append(len(words))
+        bags.append(Counter([word for word in words if word in asked]))
     mean = sum(lengths) / max(len(lengths), 1)
     scores = [0.0] * len(texts)
-    for word in sorted(set(_words(query))):  # a sum of floats depends on the order
+    for word in sorted(asked):  # a sum of floats depends on the order
         having = [i for i, bag in enumerate(bags) if word in bag]
         weight = log(1 + (len(texts) - len(having) + 0.5) / (len(having) + 0.5))
         for i in having:

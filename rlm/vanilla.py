@@ -17,6 +17,8 @@ from rlm.prompts import say
 from rlm.trajectory import Answer, Trajectory, cut_by_window
 
 VANILLA_OPTIONS: Final = Options(max_tokens=128)
+UNSENT: Final = "[{} characters, not sent]"
+"""Stands in a trajectory for a document in a prompt that no model was sent."""
 
 
 class Vanilla:
@@ -75,15 +77,21 @@ class Vanilla:
         )
 
     def _whole(self, caller: Caller, context: str, query: str) -> Completion:
-        """The one call, unless it is known beforehand that it cannot fit."""
+        """The one call, unless it is known beforehand that it cannot fit.
+
+        What is kept of a prompt that was not sent says how long the document is, not the document.
+        """
         messages = vanilla_prompt(context, query)
-        window, least = self.client.info().window, least_tokens(messages)
+        window = self.client.info().window
+        least = least_tokens(messages, enough=window)
         if window is not None and least >= window:
             told = (
                 f"the prompt takes at least {least} tokens (its words; not sent); "
                 f"the window is {window}"
             )
-            raise caller.refuse(messages, PromptTooLong(told, window=window))
+            raise caller.refuse(
+                unsent_prompt(len(context), query), PromptTooLong(told, window=window)
+            )
         return caller.ask(messages)
 
 
@@ -95,3 +103,8 @@ def vanilla_prompt(text: str, query: str) -> tuple[Message, ...]:
     """The messages with `text` in the document's place."""
     user = say("vanilla", "user", document=text, question=query)
     return Message("system", prompts.system("vanilla")), Message("user", user)
+
+
+def unsent_prompt(chars: int, query: str) -> tuple[Message, ...]:
+    """What a trajectory keeps of a prompt that was not sent, with a document of so many `chars`."""
+    return vanilla_prompt(UNSENT.format(chars), query)

@@ -108,8 +108,9 @@ def test_only_clients_know_http() -> None:
 
 
 def test_the_worker_knows_the_standard_library_only() -> None:
-    for name in ("worker", "lockdown"):
-        known = roots(PACKAGE / "sandbox" / f"{name}.py") - {"__future__", "lockdown"}
+    beside = ("lockdown", "caseless", "lazylist")
+    for name in ("worker", *beside):
+        known = roots(PACKAGE / "sandbox" / f"{name}.py") - {"__future__", *beside}
         assert known <= sys.stdlib_module_names
 
 

@@ -117,6 +117,7 @@ kinds:
   accuracy    share of right answers by length, 95 % intervals, a line where the window ends
   heatmap     the same by depth and length, and the paired difference
   latency     seconds of a cell by length, median and 95th percentile
+  scaling     the model's seconds and the harness's by length, both axes logarithmic, with slopes
   sub-calls   calls from inside code cells, by length
   iterations  turns of the loop, by length
   training    validation loss by tokens and by seconds, of folders of python -m training.sft
@@ -131,6 +132,8 @@ examples:
       vectors, for a column of a page with two
   rlm plot monday tuesday --kind accuracy,latency
       two runs in one figure
+  rlm plot monday --kind scaling
+      prints the seconds and slopes that it draws
   rlm plot adamw muon --kind training
       two folders of python -m training.sft --out
 
@@ -394,6 +397,8 @@ def _plot(args: argparse.Namespace) -> int:
             places, args.output, kinds=args.kind, formats=args.format, width=width
         ):
             print(path, flush=True)
+        if args.kind and "scaling" in args.kind:
+            print("\n".join(draw.slopes(places)))
     return 0
 
 

@@ -148,7 +148,7 @@ def blank(cell: Cell, settings: Settings) -> Record:
 
 def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> Record:
     """`record` with its document, its model, and the key that these make."""
-    doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
+    doc = doc_of(item)
     model = model_of(info, record.architecture, settings, record.task)
     return replace(
         record,
@@ -160,6 +160,12 @@ def prepare(record: Record, settings: Settings, info: ModelInfo, item: Item) -> 
         realised_depth=item.depth,
         grep=_grep_solves(record.task, item),
     )
+
+
+@lru_cache(2)
+def doc_of(item: Item) -> Doc:
+    """What a record says about a document; hashed once for all architectures."""
+    return Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
 
 
 @lru_cache(2)
@@ -264,18 +270,21 @@ def _is_as_it_was(record: Record) -> bool:
         item = given.item(record.sample)
     except UsageError:  # the line is gone
         return False
-    doc = Doc(hashlib.sha256(item.document.encode()).hexdigest(), len(item.document))
-    return record.key == key_of(record, item, doc, record.model)
+    return record.key == key_of(record, item, doc_of(item), record.model)
 
 
-@lru_cache(2)
 def make_item(cell: Cell, seed: int, split: Split) -> Item:
-    """The document and question of a cell; the same for all architectures.
+    """The document and question of a cell; one object for all its architectures and draws.
 
     Raises:
         UsageError: no such task, or the document is too short for it, or given data are not what
             they were.
     """
+    return _make_item(replace(cell, architecture="", draw=0), seed, split)
+
+
+@lru_cache(2)
+def _make_item(cell: Cell, seed: int, split: Split) -> Item:
     task = tasks.get(cell.task)
     if isinstance(task, Given):
         return task.item(cell.sample)

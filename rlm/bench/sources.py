@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any
 
@@ -45,7 +44,7 @@ class Sources:
         except Exception as error:  # anybody's task, and numbers that no grid has
             self._lacking(str(error))
             return None
-        if hashlib.sha256(item.document.encode()).hexdigest() != record.doc.sha256:
+        if runner.doc_of(item).sha256 != record.doc.sha256:
             self._lacking(f"{record.task} makes other documents by now")
             return None
         return item

@@ -29,7 +29,7 @@ from rlm.bench.tasks.given import Given
 from rlm.blocks import final_call, last_answer, text_final
 from rlm.errors import RecordError, UsageError
 from rlm.trajectory import Call, Trajectory
-from rlm.vanilla import vanilla_prompt
+from rlm.vanilla import unsent_prompt, vanilla_prompt
 
 KNOWN: Final = frozenset({"vanilla", "rlm", "repl", "rag", "grep", "oracle", "closedbook"})
 """Architectures whose answer is what their trajectory ends with; of others nobody knows."""
@@ -421,8 +421,11 @@ def _cut_on_purpose(record: Record, source: _Source) -> Iterator[str]:
     if not is_same or done.prompt_version != prompts.VERSION:
         return  # another document is told already, and another version's prompt cannot be made
     kept = done.cut.kept if done.cut else ((0, len(document)),)
-    sent = [call.messages for call in done.calls if call.kind == "vanilla"]
-    if sent and sent[-1] != vanilla_prompt(overflow.shown(document, kept), question):
+    calls = [call for call in done.calls if call.kind == "vanilla"]
+    made = [vanilla_prompt(overflow.shown(document, kept), question)]
+    if calls and calls[-1].completion is None and done.cut is None:  # it may not have been sent
+        made.append(unsent_prompt(len(document), question))
+    if calls and calls[-1].messages not in made:
         yield "prompt: the trajectory's is not what document and cut make"
 
 

@@ -1,16 +1,20 @@
 """The functions with which a model looks at the text.
 
 Every backend runs this source inside its sandbox, in a namespace of its own that also holds
-`context`, `query`, `TEXTS` (the table ``helpers`` of the prompts) and `llm_query_batched`. To run
-in all of them it keeps to plain functions: no generators, no classes, no ``del``.
+`context`, `query`, `TEXTS` (the table ``helpers`` of the prompts), `llm_query_batched`, and the two
+things that backends do each in their own way, `find_caseless` and `items`. To run in all of them it
+keeps to plain functions: no generators, no classes, no ``del``.
 """
 # ruff: noqa: F821  (the names below are bound by the sandbox)
 
 import re
+from typing import Any as _Any
 
 context: str
 query: str
 TEXTS: dict[str, str]
+find_caseless: _Any  # (keyword, start) -> its first place in any case, or -1
+items: _Any  # (count, item) -> the list of what item makes of 0 to count - 1
 
 
 def head(n: int = 500) -> str:
@@ -38,13 +42,14 @@ def chunk_text(size: int, overlap: int = 200) -> list[str]:
     _check_not_negative("overlap", overlap)
     if overlap >= size:
         raise ValueError(TEXTS["overlap"].format(overlap=overlap, size=size))
-    chunks = []
-    start = 0
-    while start < len(context):
-        chunks.append(context[start : start + size])
-        if start + size >= len(context):
-            break
-        start += size - overlap
+    step = size - overlap
+    beyond = max(0, len(context) - size)
+    count = 1 + (beyond + step - 1) // step if context else 0
+
+    def piece(index: int) -> str:
+        return context[index * step : index * step + size]
+
+    chunks: list[str] = items(count, piece)
     return chunks
 
 
@@ -56,7 +61,12 @@ def keyword_windows(keyword: str, window: int = 400, limit: int = 8) -> list[str
     _check_text("keyword", keyword)
     if not keyword:
         raise ValueError(TEXTS["empty_keyword"])
-    return _windows(re.compile(re.escape(keyword), re.IGNORECASE), window, limit)
+
+    def find(start: int) -> tuple[int, int] | None:
+        place = find_caseless(keyword, start)
+        return None if place < 0 else (place, place + len(keyword))
+
+    return _windows(find, window, limit)
 
 
 def regex_windows(pattern: str, window: int = 400, limit: int = 8, flags: int = 0) -> list[str]:
@@ -66,7 +76,12 @@ def regex_windows(pattern: str, window: int = 400, limit: int = 8, flags: int = 
         compiled = re.compile(pattern, flags)
     except (re.error, TypeError, ValueError, OverflowError, RecursionError) as problem:
         raise ValueError(TEXTS["pattern"].format(pattern=pattern, reason=problem)) from None
-    return _windows(compiled, window, limit)
+
+    def find(start: int) -> tuple[int, int] | None:
+        hit = compiled.search(context, start)
+        return None if hit is None else (hit.start(), hit.end())
+
+    return _windows(find, window, limit)
 
 
 def query_chunks(chunks: list[str], prompt_template: str, limit: int | None = None) -> list[str]:
@@ -77,9 +92,10 @@ def query_chunks(chunks: list[str], prompt_template: str, limit: int | None = No
     _check_text("prompt_template", prompt_template)
     if limit is not None:
         _check_positive("limit", limit)
-    pieces = [chunks] if isinstance(chunks, str) else list(chunks)
-    prompts = []
-    for index, chunk in enumerate(pieces[:limit]):
+    prompts: list[str] = []
+    for index, chunk in enumerate([chunks] if isinstance(chunks, str) else chunks):
+        if index == limit:
+            break
         _check_text(f"chunks[{index}]", chunk)
         prompts.append(_fill(prompt_template, {"chunk": chunk, "query": query, "index": index}))
     answers: list[str] = llm_query_batched(prompts)  # type: ignore[name-defined]
@@ -90,18 +106,19 @@ def _fill(template: str, values: dict[str, object]) -> str:
     return re.sub(r"\{(chunk|query|index)\}", lambda slot: str(values[slot.group(1)]), template)
 
 
-def _windows(pattern: re.Pattern[str], window: int, limit: int) -> list[str]:
+def _windows(find: _Any, window: int, limit: int) -> list[str]:
+    """What surrounds the hits that `find` gives: (start) -> (start, end) of the next, or None."""
     _check_not_negative("window", window)
     _check_positive("limit", limit)
     found: list[str] = []
-    end = 0
-    hit = pattern.search(context)
+    hit = find(0)
     while hit and len(found) < limit:
-        end = min(len(context), hit.end() + window)
-        found.append(context[max(0, hit.start() - window) : end])
+        start, end = hit
+        end = min(len(context), end + window)
+        found.append(context[max(0, start - window) : end])
         # An empty match at the very end of its window would be found for ever.
-        after = max(end, hit.start() + 1)
-        hit = pattern.search(context, after) if after <= len(context) else None
+        after = max(end, start + 1)
+        hit = find(after) if after <= len(context) and len(found) < limit else None
     return found
 
 

@@ -2,7 +2,8 @@
 
 The host does not import this; monty executes it before any cell, in a namespace of its own that
 already holds the names declared below. Two things that helpers.py asks of `re` are not in monty,
-a search from a position and a function as replacement: `Regex` has them.
+a search from a position and a function as replacement: `Regex` has them. Nor can a class of this
+file be a list: `items` makes one.
 """
 # ruff: noqa: F821  (the names below are bound by the sandbox)
 
@@ -75,6 +76,17 @@ class Regex:
             pieces.append(text[end : match.start()] + fill(match))
             end = match.end()
         return "".join(pieces) + text[end:]
+
+
+def find_caseless(keyword: str, start: int) -> int:
+    """The first place of `keyword` in any case, from `start` on; -1 if there is none."""
+    hit = Pattern(re.compile(re.escape(keyword), re.IGNORECASE)).search(context, start)
+    return -1 if hit is None else hit.start()
+
+
+def items(count: int, item: Any) -> list[str]:
+    """What `item` makes of 0 to `count` - 1."""
+    return [item(index) for index in range(count)]
 
 
 def llm_query(prompt: str) -> str:
@@ -188,6 +200,7 @@ def fixed_names() -> dict[str, Any]:
     """What the host binds in every cell; runs helpers.py."""
     inside: dict[str, Any] = {"context": context, "query": query, "TEXTS": TEXTS}
     inside["llm_query_batched"] = llm_query_batched
+    inside.update({"find_caseless": find_caseless, "items": items})
     before = list(inside)
     exec(helpers, inside)  # noqa: S102
     inside["re"] = Regex()

@@ -40,10 +40,16 @@ UNCONFINED = "nothing keeps the model's code off your files and network"
 
 @dataclass(slots=True)
 class _Session:
-    """What survives the death of a worker."""
+    """What survives the death of a worker.
+
+    Attributes:
+        context_fd: of the memfd.
+        text_bytes: address space that text may take beside what a cell uses: six times the context,
+            and the copy in which helpers search (`rlm.sandbox.caseless`).
+    """
 
     context_fd: int
-    context_bytes: int
+    text_bytes: int
     query: str
     calls: Calls
     limits: SandboxLimits
@@ -90,7 +96,8 @@ class ProcessSandbox:
         self._end_session()
         self._settle()
         data = context.encode("utf-8", "surrogatepass")
-        self._session = _Session(_seal(data), len(data), query, calls, limits or SandboxLimits())
+        text_bytes = 6 * len(data) + sys.getsizeof(context)
+        self._session = _Session(_seal(data), text_bytes, query, calls, limits or SandboxLimits())
         try:
             self._open_child(self._session)
         except BaseException:
@@ -195,7 +202,7 @@ class ProcessSandbox:
             "texts": templates("helpers"),
             "query": session.query,
             "program": locked.hex(),
-            "memory": limits.memory + 6 * session.context_bytes,
+            "memory": limits.memory + session.text_bytes,
             "seconds": limits.seconds,
             "output_chars": limits.output_chars,
             "prompt_chars": limits.prompt_chars,

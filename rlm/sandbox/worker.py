@@ -2,8 +2,9 @@
 
 Its arguments are two file descriptors and a word: a socket on which first the context and then
 cells arrive and their results leave, a socket for what the cells ask of the host, and what to do
-about files (`rlm.sandbox.child.Files`). It imports the standard library only, and `lockdown`, which
-lies beside it. Nothing else in it is a barrier against the code it runs.
+about files (`rlm.sandbox.child.Files`). It imports the standard library only, and `lockdown`,
+`caseless` and `lazylist`, which lie beside it. Nothing but `lockdown` is a barrier against the code
+it runs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import traceback
 import types
 from collections.abc import Callable
 
+import caseless  # type: ignore[import-not-found]
+import lazylist  # type: ignore[import-not-found]
 import lockdown  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False  # of typing, whose import is a tenth of a worker's start
@@ -280,7 +283,10 @@ class Session:
             "query": query,
             "TEXTS": self._setup["texts"],
             "llm_query_batched": batched,
+            "find_caseless": caseless.Caseless(context).find,
+            "items": lazylist.LazyList,
         }
+        lazylist.teach_json()
         before = set(inside)
         exec(compile(self._setup["helpers"], "helpers", "exec", dont_inherit=True), inside)  # noqa: S102
         public = {n: v for n, v in inside.items() if n not in before and not n.startswith("_")}

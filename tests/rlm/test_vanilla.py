@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rlm.errors import CallTimeout, PromptTooLong
@@ -70,3 +72,14 @@ def test_other_failure_is_an_error_that_tells_what_was_sent() -> None:
         Vanilla(Scripted([CallTimeout("slow")])).completion("d", "q")
     (call,) = raised.value.trajectory.calls
     assert (call.messages[1].content, call.error) == ("d\n\nQuestion: q", "CallTimeout: slow")
+
+
+def test_a_document_that_is_not_sent_is_not_kept_either() -> None:
+    """Guards 40 MB of trajectory, and a count of all its words, for each cell that is refused."""
+    client = Scripted([], window=4096)
+    answer = Vanilla(client).completion("grey " * 10**6, "Which code?")
+    (call,) = answer.trajectory.calls
+    assert (answer.truncated, client.sent) == (True, [])
+    assert call.messages[1].content == "[5000000 characters, not sent]\n\nQuestion: Which code?"
+    counted = int(re.search(r"at least (\d+) tokens", call.error)[1])
+    assert 4096 <= counted < 20_000

@@ -114,7 +114,7 @@ def accuracy(panel: Panel) -> Figure | None:
     else:
         above = below = figure.subplots()
     above.set_title(panel.title)
-    for series, right in _spread(panel):
+    for series, right in spread(panel):
         _accuracy(above, panel, series, right)
     above.set_ylim(-0.04, 1.04)
     _percent(above, (0, 0.25, 0.5, 0.75, 1))
@@ -131,8 +131,8 @@ def latency(panel: Panel) -> Figure | None:
     mark = Line2D([], [], color=style.DIM, marker="o", markerfacecolor="white", linewidth=0.7)
     figure, axes = _single(panel, [*panel.key, (mark, "95th percentile")])
     seen: Curve = []
-    for series, right in _spread(panel):
-        found = [[r.time.wall for r in _measured(series.at(n))] for n in panel.lengths]
+    for series, right in spread(panel):
+        found = [[r.time.wall for r in measured(series.at(n))] for n in panel.lengths]
         middle, high = _each(found, median), _each(found, summary.p95)
         to = style.shifted(axes, right)
         axes.plot(panel.lengths, middle, transform=to, **series.look)
@@ -163,15 +163,15 @@ def _counts(panel: Panel, count: Callable[[Record], int], none: int, what: str) 
     loops = tuple(
         s
         for s in panel.series
-        if s.architecture == RIGHT or any(count(r) > none for r in _measured(s.cells))
+        if s.architecture == RIGHT or any(count(r) > none for r in measured(s.cells))
     )
-    counts = [count(r) for s in loops for r in _measured(s.cells)]
+    counts = [count(r) for s in loops for r in measured(s.cells)]
     if not counts:
         return None
     few = replace(panel, series=loops)
     figure, axes = _single(few, [*few.key, style.band("5th to 95th percentile")])
-    for series, right in _spread(few):
-        found = [[float(count(r)) for r in _measured(series.at(n))] for n in panel.lengths]
+    for series, right in spread(few):
+        found = [[float(count(r)) for r in measured(series.at(n))] for n in panel.lengths]
         low, high = _each(found, _p5), _each(found, summary.p95)
         _line(axes, few, series, _each(found, fmean), low, high, right)
     top = max(1, *counts)
@@ -247,7 +247,7 @@ def _runs(panel: Panel) -> list[int]:
     return sorted({s.run for s in panel.series})
 
 
-def _measured(cells: Sequence[Record]) -> list[Record]:
+def measured(cells: Sequence[Record]) -> list[Record]:
     """Cells that tell how long an answer takes: a prompt that did not fit does not."""
     return [r for r in summary.timed(cells) if r.verdict != "truncated"]
 
@@ -282,7 +282,7 @@ def _line(
     axes.plot(panel.lengths, middle, transform=to, **series.look)
 
 
-def _spread(panel: Panel) -> Iterator[tuple[Series, float]]:
+def spread(panel: Panel) -> Iterator[tuple[Series, float]]:
     """Each series with the points by which its marks are moved, so that none hides another."""
     middle = (len(panel.series) - 1) / 2
     for number, series in enumerate(panel.series):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from rlm.bench import records
 from rlm.bench.grid import Unit
-from rlm.bench.plots import curves, learning, maps, style
+from rlm.bench.plots import curves, learning, maps, scaling, style
 from rlm.bench.plots.curves import Panel, Series
 from rlm.bench.plots.kinds import KINDS
 from rlm.bench.plots.learning import Learning
@@ -25,6 +25,7 @@ from rlm.errors import RecordError, UsageError
 _BY_LENGTH: Final[Mapping[str, Callable[[Panel], Figure | None]]] = {
     "accuracy": curves.accuracy,
     "latency": curves.latency,
+    "scaling": scaling.scaling,
     "sub-calls": curves.sub_calls,
     "iterations": curves.iterations,
 }
@@ -83,6 +84,17 @@ def write(
                     yield path
             if kinds and not drawn:
                 raise UsageError(f"there is no data for {kind} in {', '.join(places)}{_hint(kind)}")
+
+
+def slopes(places: Sequence[str]) -> Iterator[str]:
+    """Lines of text that say what the figures of kind ``scaling`` draw.
+
+    Raises:
+        RecordError: a run cannot be read, or has no cells.
+    """
+    runs = read([place for place in _once(places) if training_at(place) is None])
+    for panel in panels(runs, width=0):
+        yield from scaling.table(panel)
 
 
 def training_at(place: str) -> Path | None:

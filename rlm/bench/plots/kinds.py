@@ -11,6 +11,7 @@ KINDS: Final[Mapping[str, str]] = {
     "accuracy": "share of the answers that are right, by length",
     "heatmap": "the same by depth and length, and the paired difference",
     "latency": "seconds of a cell by length, median and 95th percentile",
+    "scaling": "the model's seconds and the harness's by length, and their slopes",
     "sub-calls": "calls from inside code cells, by length",
     "iterations": "turns of the loop, by length",
     "training": "validation loss by tokens and by seconds, of a folder of training.sft",

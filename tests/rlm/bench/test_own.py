@@ -67,7 +67,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Given]:
     monkeypatch.setattr(tasks, "_TASKS", dict(tasks._TASKS))
 
     def known(path: Path) -> Given:
-        runner.make_item.cache_clear()
+        runner._make_item.cache_clear()
         data = load(path)
         tasks.register(data)
         return data

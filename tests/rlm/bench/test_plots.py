@@ -17,7 +17,7 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.patches import Rectangle
 
 import rlm.bench
-from rlm.bench.plots import curves, draw, learning, maps, style
+from rlm.bench.plots import curves, draw, learning, maps, scaling, style
 from rlm.bench.plots.kinds import FORMATS, KINDS
 from rlm.bench.records import Seconds, Tokens
 from rlm.bench.report import figures, page
@@ -170,6 +170,53 @@ def test_latency_is_median_and_p95_of_what_was_measured(here, drawing):
             wanted = each(timed, name, lambda own, share=share: own.seconds.quantile(share))
             np.testing.assert_allclose(next(found), wanted)
     assert next(found, None) is None
+
+
+def scaled(name: str, harness: float, model: float | None, *lengths: int):
+    """Three cells a length, whose seconds grow with these powers of the length."""
+    for length in lengths:
+        for number in (1, 2, 3):
+            own = number * length**harness / 1000
+            asked = 0.0 if model is None else number * length**model / 100
+            row = replace(record(f"{name}{length}{number}", "correct"), architecture=name)
+            yield replace(
+                row, length=length, time=Seconds(wall=own + asked, model=asked / 2, queue=asked / 2)
+            )
+
+
+def test_slopes_are_the_powers_of_the_length_of_each_share(tmp_path, drawing, capsys):
+    refused = replace(record("v", "truncated"), architecture="vanilla", length=4096)
+    grown = scaled("rlm", 0.75, 0.0, 1024, 4096, 65536)
+    stored(tmp_path / "run", refused, *grown, *scaled("grep", 1.0, None, 1024, 2048))
+    figure = scaling.scaling(panel(str(tmp_path / "run")))
+    model, harness = figure.axes
+    (of_model,) = lines(model)  # none for an architecture without a model
+    np.testing.assert_allclose(of_model, [0.02] * 3)
+    found = {len(line): line for line in lines(harness)}
+    np.testing.assert_allclose(found[3], [2 * n**0.75 / 1000 for n in (1024, 4096, 65536)])
+    np.testing.assert_allclose(found[2], [2.048, 4.096])
+    key = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert key == ["rlm: slope 0.00, 0.75", "grep: slope -, 1.00", "least to most"]
+    where = ["plot", str(tmp_path / "run"), "--kind", "scaling", "-o", str(tmp_path / "plots")]
+    assert main(where) == 0
+    path, head, *rows = capsys.readouterr().out.splitlines()
+    assert (path[-16:], head.split()) == (
+        *("scaling-niah.png", ["niah", "cells", "model,", "s", "harness,", "s"]),
+    )
+    assert [row.split() for row in rows if "grep" in row or "slope" in row] == [
+        ["niah", "slope", "rlm", "0.00", "0.75"],
+        *[["niah", n, "grep", "3", "0", "(0-0)", *rest] for n, *rest in (
+            ("1k", "2.05", "(1-3.1)"), ("2k", "4.1", "(2-6.1)"),
+        )],
+        ["niah", "slope", "grep", "-", "1.00"],
+    ]  # fmt: skip
+
+
+def test_scaling_of_one_length_has_no_slope(tmp_path, drawing):
+    stored(tmp_path / "run", *scaled("rlm", 1.0, 0.0, 1024))
+    figure = scaling.scaling(panel(str(tmp_path / "run"), width=3.3))
+    assert figure.legends[0].get_texts()[0].get_text() == "rlm: slope -, -"
+    assert figure.get_figheight() > figure.get_figwidth()
 
 
 @pytest.mark.parametrize(
@@ -412,7 +459,7 @@ def test_a_real_run_is_drawn(session: Session, capsys, monkeypatch):
     monkeypatch.chdir(session.path)
     capsys.readouterr()
     assert main(["plot", "real"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert len(capsys.readouterr().out.splitlines()) == 6
     with style.applied():
         above = curves.accuracy(panel("real")).axes[0]
     loaded = rlm.bench.load("real")

@@ -383,6 +383,6 @@ def test_what_a_line_of_own_data_asks_is_in_the_key(settings, client, sandbox, t
         data = own.load(path)
         tasks.register(data)
         (cell,) = data.cells(Grid(architectures=("vanilla",)))
-        runner.make_item.cache_clear()
+        runner._make_item.cache_clear()
         keys.add(measure(cell, settings, client, sandbox).record.key)
     assert len(keys) == 3

@@ -123,7 +123,7 @@ def test_a_document_is_made_once_however_scattered_its_rows(made, tmp_path, clie
     cells = [replace(c, draw=i // 4) for i, c in enumerate(grid)]
     write(path, *(measure(path, cell, client, sandbox) for cell in cells))
     asked.clear()
-    runner.make_item.cache_clear()
+    runner._make_item.cache_clear()
     report = verify(path)
     assert (texts(report), report.documents, len(asked)) == ([], 4, 4)
 

@@ -91,3 +91,14 @@ def test_bounds_on_what_a_text_takes() -> None:
     talk = [Message("system", "one two"), Message("user", "three\nfour é")]
     assert least_tokens(talk) == 5
     assert most_tokens(talk) > len("one twothree\nfour é".encode())
+
+
+@pytest.mark.parametrize("gap", [" ", "\n  ", "\u3000"])
+def test_words_are_counted_in_pieces(gap: str) -> None:
+    """Guards: of 40 MB, 7 million words in one list take half a gigabyte."""
+    text = gap.join(["harbour", "é" * 70_000, *["grey"] * 60_000, ""])
+    talk = [Message("user", text), Message("user", gap + text)]
+    assert least_tokens(talk) == 2 * len(text.split()) == 120_004
+    some = least_tokens(talk, enough=5_000)
+    assert 5_000 <= some < 60_000
+    assert least_tokens(talk, enough=10**9) == 120_004

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from rlm.prompts import templates
 from rlm.sandbox import helpers
+from rlm.sandbox.caseless import Caseless
+from rlm.sandbox.lazylist import LazyList
 
 LETTERS = st.sampled_from("abAB İIßẞñÑжЖ𐐀𐐨.\n")
 texts = st.text(LETTERS, max_size=60)
@@ -28,6 +30,8 @@ def look(monkeypatch):
             "query": query,
             "TEXTS": templates("helpers"),
             "llm_query_batched": lambda prompts: [f"<{p}>" for p in prompts],
+            "find_caseless": Caseless(context).find,
+            "items": LazyList,
         }
         for name, value in bound.items():
             monkeypatch.setattr(helpers, name, value, raising=False)
@@ -49,7 +53,7 @@ def test_ends_and_slices(look):
 @given(texts, st.integers(1, 20), st.integers(0, 19))
 def test_chunks_cover_the_text_with_their_overlap(text, size, overlap):
     overlap = min(overlap, size - 1)
-    helpers.context = text
+    helpers.context, helpers.items = text, LazyList
     chunks = helpers.chunk_text(size, overlap)
     rebuilt = "".join(c if i == 0 else c[overlap:] for i, c in enumerate(chunks))
     assert rebuilt == text
@@ -75,7 +79,7 @@ def naive_windows(text: str, keyword: str, window: int, limit: int) -> list[str]
 
 @given(texts, st.text(LETTERS, min_size=1, max_size=3), st.integers(0, 6), st.integers(1, 4))
 def test_keyword_windows_agree_with_a_naive_search(text, keyword, window, limit):
-    helpers.context = text
+    helpers.context, helpers.find_caseless = text, Caseless(text).find
     expected = naive_windows(text, keyword, window, limit)
     assert helpers.keyword_windows(keyword, window, limit) == expected
 

@@ -24,6 +24,8 @@ from rlm.errors import BudgetExceeded, CallRefused, SandboxError
 from rlm.prompts import templates
 from rlm.sandbox import Final, helpers, monty
 from rlm.sandbox.base import Sandbox
+from rlm.sandbox.caseless import Caseless
+from rlm.sandbox.lazylist import LazyList
 from rlm.sandbox.monty import MontySandbox
 
 MISSING = importlib.util.find_spec("pydantic_monty") is None
@@ -174,6 +176,8 @@ def test_helpers_find_what_they_find_elsewhere(start, monkeypatch):
     for _ in range(8):
         text = "".join(draw.choices(letters, k=draw.randrange(80)))
         monkeypatch.setattr(helpers, "context", text, raising=False)
+        monkeypatch.setattr(helpers, "find_caseless", Caseless(text).find, raising=False)
+        monkeypatch.setattr(helpers, "items", LazyList, raising=False)
         run = start(text)
         for _ in range(40):
             at = draw.randrange(len(text) + 1)

@@ -1,0 +1,144 @@
+"""Seconds of a cell against length, the model's and the harness's apart, and how fast they grow.
+
+The model's are those of its calls and of waiting for it. The harness's are the rest of a cell's
+answer, from the document as it was made to the answer: what was sent to the sandbox, what the
+model's code did there, what the loop did. A slope of 1 is twice the seconds for twice the length,
+0 is as many for any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import isnan, log, nan
+from statistics import linear_regression, median
+from typing import Any, Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from rlm.bench.grid import label
+from rlm.bench.plots import style
+from rlm.bench.plots.curves import Panel, Series, measured, spread
+from rlm.bench.records import Record
+
+FEWEST: Final = 1e-3
+"""Seconds below which a share of a cell is not drawn: a clock's grain is no growth."""
+
+TOO_NARROW: Final = 5.0
+"""Inches for two plots side by side; in fewer one stands below the other."""
+
+
+def of_model(record: Record) -> float:
+    """Seconds of the model's calls, and of waiting for them."""
+    return record.time.model + record.time.queue
+
+
+def of_harness(record: Record) -> float:
+    """Seconds of the answer that were not the model's."""
+    return max(0.0, record.time.wall - of_model(record))
+
+
+SHARES: Final[tuple[tuple[str, Callable[[Record], float]], ...]] = (
+    ("the model's", of_model),
+    ("the harness's", of_harness),
+)
+
+
+def slope(panel: Panel, series: Series, seconds: Callable[[Record], float]) -> float:
+    """Exponent of the power of the length that fits the medians best; nan below two lengths.
+
+    Least squares of the logarithms, each length counting once.
+    """
+    points = [(log(n), log(y)) for n, y in _medians(panel, series, seconds) if y >= FEWEST]
+    if len(points) < 2:
+        return nan
+    return linear_regression(*zip(*points, strict=True)).slope
+
+
+def scaling(panel: Panel) -> Figure | None:
+    """Median and range of both shares on logarithmic axes; the key gives the slopes."""
+    told = replace(panel, series=tuple(s for s in panel.series if measured(s.cells)))
+    key = [(handle, _named(told, name)) for handle, name in told.key]
+    is_wide = panel.width > TOO_NARROW
+    figure = style.figure(panel.width, 2.1 if is_wide else 3.8, [*key, style.band("least to most")])
+    both = figure.subplots(1, 2, sharey=True) if is_wide else figure.subplots(2, 1, sharey=True)
+    drawn = [
+        y for axes, (_, part) in zip(both, SHARES, strict=True) for y in _draw(axes, panel, part)
+    ]
+    if not drawn:
+        return None
+    for axes, (name, _) in zip(both, SHARES, strict=True):
+        axes.set_title(f"{panel.title}: {name}")
+        axes.grid(axis="y")
+        axes.set_yscale("log")
+        axes.set_ylim(min(drawn) / 1.4, max(drawn) * 1.4)
+        axes.yaxis.set_major_locator(LogLocator(10))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        style.by_length(axes, panel.lengths, panel.unit)
+    for axes in both[: 1 if is_wide else 2]:
+        axes.set_ylabel("seconds a cell")
+    return figure
+
+
+def table(panel: Panel) -> Iterator[str]:
+    """Lines of text: seconds at each length with their range, and the slopes below."""
+    names = [_whose(panel, series) for series in panel.series]
+    wide = max(map(len, names))
+    yield f"{panel.title} {'':>5} {'':<{wide}} {'cells':>5}{'model, s':>22}{'harness, s':>22}"
+    for series, name in zip(panel.series, names, strict=True):
+        for length in panel.lengths:
+            if cells := measured(series.at(length)):
+                shares = "".join(f"{_range(cells, seconds):>22}" for _, seconds in SHARES)
+                yield f"{panel.title} {label(length):>5} {name:<{wide}} {len(cells):>5}{shares}"
+        slopes = "".join(f"{_shown(slope(panel, series, part)):>22}" for _, part in SHARES)
+        if measured(series.cells):
+            yield f"{panel.title} slope {name:<{wide}} {'':>5}{slopes}"
+
+
+def _draw(axes: Axes, panel: Panel, seconds: Callable[[Record], float]) -> Iterator[float]:
+    """Draw one share of all series; the seconds that are in sight."""
+    for series, right in spread(panel):
+        points = [(n, y) for n, y in _medians(panel, series, seconds) if y >= FEWEST]
+        if not points:
+            continue
+        lengths, middle = zip(*points, strict=True)
+        found = [[max(seconds(r), FEWEST) for r in measured(series.at(n))] for n in lengths]
+        low, high = list(map(min, found)), list(map(max, found))
+        to = style.shifted(axes, right)
+        band: dict[str, Any] = {"color": series.look["color"], "alpha": 0.13, "lw": 0}
+        axes.fill_between(lengths, low, high, transform=to, **band)
+        axes.plot(lengths, middle, transform=to, **series.look)
+        yield from (*low, *high)
+
+
+def _medians(
+    panel: Panel, series: Series, seconds: Callable[[Record], float]
+) -> Iterator[tuple[int, float]]:
+    for length in panel.lengths:
+        if cells := measured(series.at(length)):
+            yield length, median(map(seconds, cells))
+
+
+def _named(panel: Panel, name: str) -> str:
+    """An architecture with its slopes, where there is one run; a run's name as it is."""
+    own = [s for s in panel.series if s.architecture == name]
+    if len(own) != 1 or len(panel.runs) > 1:
+        return name
+    slopes = [_shown(slope(panel, own[0], seconds)) for _, seconds in SHARES]
+    return f"{name}: slope {', '.join(slopes)}"
+
+
+def _whose(panel: Panel, series: Series) -> str:
+    return series.architecture + (f" {panel.runs[series.run]}" if len(panel.runs) > 1 else "")
+
+
+def _shown(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.2f}"
+
+
+def _range(cells: Sequence[Record], seconds: Callable[[Record], float]) -> str:
+    found = [seconds(r) for r in cells]
+    return f"{median(found):.3g} ({min(found):.2g}-{max(found):.2g})"

@@ -1,0 +1,170 @@
+"""A list whose items are made when they are asked for.
+
+`chunk_text` gives one: the pieces of 100 MB are 100 MB more, and code often looks at five of them.
+To code it is a list. Only ``type(x) is list`` says otherwise, and the few functions of C that want
+nothing but a true list (``heapq.heapify``) refuse it with a TypeError; ``list(x)`` is one.
+
+The worker imports this, so it imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
+
+TYPE_CHECKING = False  # of typing, whose import is a tenth of a worker's start
+if TYPE_CHECKING:
+    from typing import Any, SupportsIndex
+
+
+class LazyList(MutableSequence):  # type: ignore[type-arg]
+    """`count` items, made by `item` from their index each time; a true list once it is changed.
+
+    A slice is a true list. It cannot be a subclass of list, whose items C code reads from memory:
+    ``json.dumps``, ``sorted`` and ``+`` would find none.
+    """
+
+    def __init__(self, count: int, item: Callable[[int], Any]) -> None:
+        self._indices, self._item = range(count), item
+        self._list: list[Any] | None = None
+
+    @property
+    def __class__(self) -> type:  # for isinstance(x, list)
+        return list
+
+    @__class__.setter
+    def __class__(self, _value: type) -> None:
+        raise TypeError("__class__ of a list cannot be assigned")
+
+    def __len__(self) -> int:
+        return len(self._indices if self._list is None else self._list)
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._list is not None:
+            return self._list[index]
+        if isinstance(index, slice):
+            return list(map(self._item, self._indices[index]))
+        if not hasattr(index, "__index__"):
+            raise TypeError(f"list indices must be integers or slices, not {type(index).__name__}")
+        try:
+            return self._item(self._indices[index])
+        except IndexError:
+            raise IndexError("list index out of range") from None
+
+    def __iter__(self) -> Iterator[Any]:
+        index = 0
+        while index < len(self):  # which may change meanwhile
+            yield self[index]
+            index += 1
+
+    def _true(self) -> list[Any]:
+        """The items in memory, from now on."""
+        if self._list is None:
+            self._list = self[:]
+        return self._list
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._true()[index] = value
+
+    def __delitem__(self, index: Any) -> None:
+        del self._true()[index]
+
+    def insert(self, index: SupportsIndex, value: Any) -> None:
+        """As a list does."""
+        self._true().insert(index, value)
+
+    def pop(self, index: SupportsIndex = -1) -> Any:
+        """As a list does."""
+        return self._true().pop(index)
+
+    def remove(self, value: Any) -> None:
+        """As a list does."""
+        self._true().remove(value)
+
+    def index(self, value: Any, *bounds: SupportsIndex) -> int:
+        """As a list does."""
+        place: int = self[:].index(value, *bounds)
+        return place
+
+    def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
+        """As a list does."""
+        self._true().sort(key=key, reverse=reverse)
+
+    def reverse(self) -> None:
+        """As a list does."""
+        self._true().reverse()
+
+    def extend(self, values: Iterable[Any]) -> None:
+        """As a list does."""
+        self._true().extend(_true(values))  # it may be itself
+
+    def clear(self) -> None:
+        """As a list does."""
+        self._list = []
+
+    def copy(self) -> list[Any]:
+        """As a list does."""
+        copied: list[Any] = self[:]
+        return copied
+
+    def __add__(self, other: Any) -> Any:
+        return self[:] + _true(other)
+
+    def __radd__(self, other: Any) -> Any:
+        return other + self[:]
+
+    def __iadd__(self, values: Iterable[Any]) -> LazyList:  # type: ignore[misc]
+        self.extend(values)
+        return self
+
+    def __mul__(self, times: SupportsIndex) -> list[Any]:
+        repeated: list[Any] = self[:] * times
+        return repeated
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: SupportsIndex) -> LazyList:
+        true = self._true()
+        true *= times
+        return self
+
+    def __eq__(self, other: object) -> Any:
+        return self[:].__eq__(_true(other))
+
+    def __lt__(self, other: Any) -> Any:
+        return self[:].__lt__(_true(other))
+
+    def __le__(self, other: Any) -> Any:
+        return self[:].__le__(_true(other))
+
+    def __gt__(self, other: Any) -> Any:
+        return self[:].__gt__(_true(other))
+
+    def __ge__(self, other: Any) -> Any:
+        return self[:].__ge__(_true(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self[:])
+
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> tuple[Any, ...]:
+        return list, (self[:],)  # for copy and pickle: a true list
+
+
+LazyList.__name__ = LazyList.__qualname__ = "list"  # what messages and SHOW_VARS call it
+LazyList.__module__ = "builtins"
+
+
+def teach_json() -> None:
+    """Let ``json.dumps`` write a `LazyList`, here and in every module that uses it."""
+    refuse = json.JSONEncoder.default
+
+    def default(self: json.JSONEncoder, o: Any) -> Any:
+        return o[:] if type(o) is LazyList else refuse(self, o)
+
+    json.JSONEncoder.default = default  # type: ignore[method-assign]
+
+
+def _true(value: Any) -> Any:
+    return value[:] if type(value) is LazyList else value
