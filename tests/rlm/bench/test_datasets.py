@@ -287,7 +287,7 @@ def test_an_answer_has_room_for_a_whole_reply_where_one_is_asked_for(
     """Guards vanilla's side of MRCR: a loop may return a variable of any length."""
     data = only(name, write(tmp_path / "rows.jsonl", row))
     tasks.register(data)
-    runner.make_item.cache_clear()
+    runner._make_item.cache_clear()
     (cell,) = data.cells(Grid(architectures=(architecture,)))
     settings = Settings(run=tmp_path / "run", environment=runner.environment())
     with (
