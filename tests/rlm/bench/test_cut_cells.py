@@ -333,5 +333,22 @@ def test_a_document_that_is_refused_costs_no_call(server: ReaderServer, tmp_path
     assert (record.verdict, record.error, record.cut) == ("truncated", None, None)
     assert server.bodies("/v1/chat/completions") == []
     assert record.trace is not None
-    kept = json.loads((settings.run / record.trace.path).read_bytes())
+    path = settings.run / record.trace.path
+    kept = json.loads(path.read_bytes())
     assert "not sent" in kept["calls"][0]["error"]
+    assert path.stat().st_size < 2_000  # without the document
+    assert verified(settings.run, record) == ()
+    kept["messages"][1]["content"] = kept["messages"][1]["content"].replace("[1", "[2")
+    path.write_text(json.dumps(kept))
+    edited = replace(record.trace, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    (settings.run / RESULTS).unlink()
+    assert verified(settings.run, replace(record, trace=edited)) == (
+        "prompt: the trajectory's is not what document and cut make",
+    )
+
+
+def verified(run: Path, record: Record) -> tuple[str, ...]:
+    """What is found wrong in a run of this one record."""
+    with closing(Store(run)) as store:
+        store.append(record)
+    return tuple(mismatch.text for mismatch in verify(run).mismatches)
