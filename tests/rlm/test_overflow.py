@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm.clients import connect, window
@@ -40,7 +40,6 @@ LONG = f"{HEAD} {FILL}{MIDDLE} {FILL}{TAIL}"
 words = st.text(st.sampled_from("abcé \N{SNOWMAN}\n"), max_size=400)
 
 
-@settings(deadline=None)
 @given(words, st.sampled_from(METHODS), st.integers(0, 500))
 def test_what_stays_is_ends_of_the_document_and_no_more_than_asked(
     document: str, method: Keep, most: int
@@ -59,7 +58,6 @@ def test_what_stays_is_ends_of_the_document_and_no_more_than_asked(
     assert not (method == "tail" and at_head)
 
 
-@settings(deadline=None)
 @given(words, st.sampled_from(METHODS), st.integers(0, 500))
 def test_no_word_is_cut_through_where_a_gap_is_near(document: str, method: Keep, most: int) -> None:
     whole = set(document.split())
@@ -68,7 +66,6 @@ def test_no_word_is_cut_through_where_a_gap_is_near(document: str, method: Keep,
         assert {word for a, b in kept for word in document[a:b].split()} <= whole
 
 
-@settings(deadline=None)
 @given(words, st.sampled_from(METHODS), st.integers(0, 500))
 def test_what_is_shown_and_what_is_left_out_make_the_document(
     document: str, method: Keep, most: int
@@ -96,7 +93,6 @@ def test_methods(method: Keep, text: str) -> None:
     assert shown(document, keep(document, method, 9)) == text
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 3), max_size=300),
     st.integers(0, 20),

@@ -154,7 +154,7 @@ def test_a_rate_that_diverged_is_a_worse_one() -> None:
 # -- the lots
 
 
-@property_settings(deadline=None, max_examples=30)
+@property_settings(max_examples=30)
 @given(count=st.integers(1, 60), select=st.floats(0.05, 0.4), share=st.floats(0.05, 0.4))
 def test_no_document_is_in_two_lots(count: int, select: float, share: float) -> None:
     made = tiny_samples(count)
@@ -171,7 +171,7 @@ def test_no_document_is_in_two_lots(count: int, select: float, share: float) -> 
     ]
 
 
-@property_settings(deadline=None, max_examples=20)
+@property_settings(max_examples=20)
 @given(count=st.integers(12, 60), select=st.floats(0.1, 0.4), share=st.floats(0.1, 0.4))
 def test_the_loop_holds_out_what_the_lot_says(
     count: int, select: float, share: float, tmp_path_factory: pytest.TempPathFactory

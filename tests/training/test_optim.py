@@ -26,7 +26,7 @@ from training.optim import (
 PEFT_WARNS = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is:FutureWarning")
 """PEFT 0.21 asks transformers 5.23 for what that has renamed."""
 SHAPES = ((8, 192), (192, 8), (16, 16), (64, 96), (1, 5), (5, 1))
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 sizes = st.integers(1, 24)
 seeds = st.integers(0, 2**31)
 

@@ -18,7 +18,7 @@ from tests.training.collected import MODEL
 from training.pretrain.tokenizer import Chat
 from training.render import CHANGED, TOO_LONG, Seen, load_chat, render
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 pieces = st.lists(st.integers(0, 99), min_size=1, max_size=6).map(tuple)
 turns = st.lists(st.tuples(pieces, pieces), min_size=1, max_size=5)
 

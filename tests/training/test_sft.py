@@ -269,7 +269,7 @@ def test_the_learning_rate_rises_and_falls_to_nothing(folder: Path, tmp_path: Pa
     assert rates[-1] < 0.002
 
 
-@property_settings(deadline=None, max_examples=30)
+@property_settings(max_examples=30)
 @given(count=st.integers(1, 40), share=st.floats(0, 0.99))
 def test_no_document_is_on_both_sides(count: int, share: float) -> None:
     made = tiny_samples(count)

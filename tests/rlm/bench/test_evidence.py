@@ -99,7 +99,7 @@ def test_repeated_text_is_counted_once_where_it_agrees_longest():
     assert read == (Span(124, 168),)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, len(DOCUMENT) - 400), st.integers(LEAST, 400), st.text(max_size=30))
 def test_any_piece_of_the_least_length_is_found(start, size, before):
     piece = DOCUMENT[start : start + size]
@@ -108,7 +108,6 @@ def test_any_piece_of_the_least_length_is_found(start, size, before):
     assert any(DOCUMENT[span.start : span.end].find(piece) >= 0 for span in read)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab", max_size=60), max_size=4), st.text("ab", max_size=300))
 def test_every_passage_stands_in_a_text(texts, document):
     (read,) = passages(document, texts)

@@ -275,7 +275,7 @@ def test_power_is_the_chance_of_all_outcomes_that_mcnemar_calls(n, difference, d
     assert power(n, difference, discordant=discordant) == pytest.approx(want, rel=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.floats(0.05, 1).flatmap(lambda s: st.tuples(st.floats(0.05, s), st.just(s))),
     st.sampled_from((0.05, 0.01, 0.003)),

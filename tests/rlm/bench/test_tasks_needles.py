@@ -43,7 +43,7 @@ PINNED = {
     ("niah_semantic", "train"): "ced54eb92b55d5acd6515b961c9b08360eaa9813334459e4da1a2ac628986f9d",
 }
 
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=50)
 families = st.sampled_from(sorted(FAMILIES))
 with_depth = st.sampled_from(["niah_keys", "niah_semantic"])
 lists = st.sampled_from(["niah_values", "niah_queries"])

@@ -159,7 +159,7 @@ class Twins(RuleBasedStateMachine):
 
 
 TestTwins = Twins.TestCase
-TestTwins.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+TestTwins.settings = settings(max_examples=20, stateful_step_count=15)
 
 
 @given(st.integers(0, 9), st.slices(9))
