@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm.bench.tasks import get
@@ -29,7 +29,6 @@ PINNED = {
     "train": "aa6d4a2075aeb24104c44fbe45d2781261aceec0f29ae64dbf2a058a96269cc1",
 }
 
-unhurried = settings(deadline=None)  # a busy machine takes its time
 splits = st.sampled_from(["eval", "train"])
 seeds = st.integers(0, 2**64 - 1)
 depths = st.integers(0, 100)
@@ -51,7 +50,6 @@ def of_kind(kind: str, count: int, split: str = "eval") -> Iterator[tuple[Item, 
         seed += 1
 
 
-@unhurried
 @given(st.integers(0, 9_000), depths, seeds, splits)
 def test_the_document_holds_its_facts_once_and_says_where(extra, depth, seed, split):
     chars, made = SHORTEST + extra, drawn(seed, split, depth)
@@ -67,7 +65,6 @@ def test_the_document_holds_its_facts_once_and_says_where(extra, depth, seed, sp
         assert abs(at / (chars - len(fact.sentence)) - fact.depth) * chars <= SLACK
 
 
-@unhurried
 @given(depths, seeds, splits)
 def test_the_first_deciding_sentence_stands_at_the_depth_and_the_other_far_away(depth, seed, split):
     made = drawn(seed, split, depth)
@@ -82,7 +79,6 @@ def test_the_first_deciding_sentence_stands_at_the_depth_and_the_other_far_away(
     assert abs(item.spans[0].start - item.spans[1].start) >= APART * 20_000 - 2 * SLACK
 
 
-@unhurried
 @given(seeds, splits)
 def test_a_bridge_joins_two_sentences_by_a_person_whom_the_question_does_not_name(seed, split):
     made = drawn(seed, split)
@@ -103,7 +99,6 @@ def test_a_bridge_joins_two_sentences_by_a_person_whom_the_question_does_not_nam
     assert [hop.value for hop in others[::2]] == [end.subject for end in others[1::2]]
 
 
-@unhurried
 @given(seeds, splits)
 def test_a_comparison_is_decided_by_two_numbers(seed, split):
     made = drawn(seed, split)
@@ -122,7 +117,6 @@ def test_a_comparison_is_decided_by_two_numbers(seed, split):
     assert item.rivals[0] != item.gold
 
 
-@unhurried
 @given(seeds, splits)
 def test_an_abstention_asks_for_a_name_that_is_not_there(seed, split):
     made = drawn(seed, split)
@@ -141,7 +135,6 @@ def test_an_abstention_asks_for_a_name_that_is_not_there(seed, split):
     assert item.gold in item.question
 
 
-@unhurried
 @given(seeds, splits)
 def test_every_question_says_what_to_answer_where_the_text_does_not_say(seed, split):
     made, wording = drawn(seed, split), EVAL if split == "eval" else TRAIN
@@ -150,7 +143,6 @@ def test_every_question_says_what_to_answer_where_the_text_does_not_say(seed, sp
     assert sum(made.question.lower().endswith(f" {each}") for each in said) >= 1
 
 
-@unhurried
 @given(depths, seeds, splits)
 def test_only_facts_hold_digits(depth, seed, split):
     item, made = TASK.generate(4_096, depth, seed, split=split), drawn(seed, split)
@@ -233,7 +225,6 @@ def test_documents_never_change(split):
     assert hashlib.sha256(told.encode()).hexdigest() == PINNED[split]
 
 
-@unhurried
 @given(seeds, splits)
 def test_another_seed_or_split_makes_another_item(seed, split):
     made = TASK.generate(2_048, 50, seed, split=split)

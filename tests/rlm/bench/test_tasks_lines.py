@@ -8,7 +8,7 @@ from collections import Counter
 from datetime import date
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm.bench import tasks
@@ -39,7 +39,6 @@ def counted(document):
     return Counter(kind_of()[nouns[0]] for nouns in found)
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(both, sizes, seeds, splits)
 def test_the_answer_is_that_of_counting_each_line(name, chars, seed, split):
     made = draw(Stream("t", seed), split, chars, visible=name.endswith("visible"))
@@ -61,7 +60,6 @@ def test_the_answer_is_that_of_counting_each_line(name, chars, seed, split):
         assert counts[made.gold] - counts[other] >= ahead
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(both, sizes, seeds, splits)
 def test_spans_are_the_lines_of_what_is_asked_about(name, chars, seed, split):
     item = tasks.get(name).generate(chars, None, seed, split=split)
@@ -75,7 +73,6 @@ def test_spans_are_the_lines_of_what_is_asked_about(name, chars, seed, split):
     assert item.depth == item.spans[0].start / chars
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(sizes, seeds, splits)
 def test_what_lines_say_stands_on_them(chars, seed, split):
     made = draw(Stream("t", seed), split, chars, visible=False).lines
@@ -87,7 +84,6 @@ def test_what_lines_say_stands_on_them(chars, seed, split):
         assert kind_of()[line.noun] == line.kind
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(both, seeds, splits)
 def test_a_label_stands_on_a_line_only_where_it_is_shown(name, seed, split):
     document = tasks.get(name).generate(5000, None, seed, split=split).document
@@ -111,7 +107,6 @@ def test_each_question_and_kind_is_asked_alike_often():
     assert all(20 < right[kind] < 90 for kind in kinds())
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(
     st.lists(st.integers(1, 60), min_size=8, max_size=8).filter(lambda n: sum(n) >= 24),
     st.sampled_from(ASKING),
@@ -186,7 +181,6 @@ def test_train_and_eval_share_no_wording(name):
     assert not ngrams(texts["train"]) & ngrams(texts["eval"])
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(both, splits, seeds)
 def test_other_seeds_make_other_items(name, split, seed):
     task = tasks.get(name)

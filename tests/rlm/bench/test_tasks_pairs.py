@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm.bench import tasks
@@ -32,7 +32,6 @@ def together(facts, of=None):
     return {frozenset(two) for people in by_date.values() for two in combinations(people, 2)}
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(st.integers(4000, 20_000), seeds, splits)
 def test_the_answer_is_that_of_looking_at_each_two_lines(chars, seed, split):
     made = draw(Stream("t", seed), split, chars)
@@ -47,7 +46,6 @@ def test_the_answer_is_that_of_looking_at_each_two_lines(chars, seed, split):
     assert all(split_of(person) == split for person in made.lines.facts.persons)
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(st.integers(4000, 9000), seeds, splits)
 def test_evidence_is_the_lines_of_the_pairs(chars, seed, split):
     item = TASK.generate(chars, None, seed, split=split)

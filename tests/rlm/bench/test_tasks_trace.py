@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm.bench import tasks
@@ -22,7 +22,6 @@ PINNED = {"eval": "d76ddae4e3a18135", "train": "5c3deca358db0ddb"}
 TASK = tasks.get("trace")
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(sizes, seeds, splits)
 def test_a_chain_stands_in_order_and_far_apart(chars, seed, split):
     made = draw(Stream("t", seed), split, chars)
@@ -35,7 +34,6 @@ def test_a_chain_stands_in_order_and_far_apart(chars, seed, split):
             assert chars < 4000 or two.start - one.start > 0.02 * chars
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(sizes, seeds, splits)
 def test_names_and_values_stand_where_they_are_said_to_stand(chars, seed, split):
     made = draw(Stream("t", seed), split, chars)
@@ -50,7 +48,6 @@ def test_names_and_values_stand_where_they_are_said_to_stand(chars, seed, split)
     assert not any(name in made.question for name in names)
 
 
-@settings(deadline=None)  # the first call reads word lists
 @given(sizes, seeds)
 def test_following_the_chain_gives_the_answer(chars, seed):
     item = TASK.generate(chars, None, seed)
