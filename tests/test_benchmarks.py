@@ -37,7 +37,29 @@ def test_k_selects_what_it_says(expression: str, length: str, architecture: str)
     """Guards the names of everything under benchmarks/: `-k` matches parts of all of them."""
     cells = collect("-k", expression)
     assert {cell[1:] for cell in cells} == {(length, architecture)}
-    assert len(cells) == sum(3 * max(1, len(tasks.get(name).depths)) for name in tasks.names())
+    assert len(cells) == 2 * 9
+
+
+def count(*names: str) -> int:
+    """Cells at one length with one architecture."""
+    return sum(3 * max(1, len(tasks.get(name).depths)) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        (("--rlm-tasks", "all"), tasks.names()),
+        (("--rlm-tasks", "trace,niah"), ("trace", "niah")),
+        (("-k", "aggregate_visible"), ("aggregate_visible",)),
+        (("benchmarks/test_pairs.py",), ("niah", "long_doc_qa", "pairs")),
+    ],
+)
+def test_other_families_run_where_they_are_named(
+    args: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    """Guards the minutes of a plain ``pytest benchmarks``, and that no name is in vain."""
+    grid = ("--rlm-lengths", "4k", "--rlm-arch", "rlm")
+    assert len(collect(*grid, *args)) == count(*names)
 
 
 def test_smoke_is_twelve_cells() -> None:

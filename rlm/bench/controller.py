@@ -26,6 +26,8 @@ OWN: Final = "own"
 """The task of a module that takes the cells of ``--rlm-file``."""
 DATASET: Final = "dataset"
 """The task of a module that takes the cells of ``--rlm-dataset``."""
+ALL: Final = "all"
+"""In the place of the names of all tasks."""
 GIVEN: Final = {OWN: "--rlm-file DATA.jsonl", DATASET: "--rlm-dataset NAME --rlm-data PATH"}
 """The options that bring the cells of such a module."""
 STATUS: Final = {
@@ -95,7 +97,7 @@ class Controller:
         self.cells = collected.cells
         try:
             for name in option.rlm_tasks or ():
-                known(name, "task", sorted({*tasks.names(), *collected.tasks}))
+                known(name, "task", sorted({*tasks.names(), *collected.tasks, ALL}))
             if (option.rlm_draws or 1) > 1 and option.rlm_temperature == 0:
                 raise UsageError(
                     f"--rlm-draws {option.rlm_draws} at temperature 0 would be the same answer "

@@ -17,7 +17,8 @@ VALUES: Final = (
     ),
     (
         ("tasks", "A,B", "parse_names", None),
-        "Tasks, such as niah,long_doc_qa; default: all that are collected",
+        "Tasks, such as aggregate,trace, or all; default: niah,long_doc_qa, tasks of your own, and "
+        "those whose name stands in -k or in a path",
     ),
     (
         ("lengths", "1k,8k", "parse_lengths", None),

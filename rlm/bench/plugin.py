@@ -28,6 +28,7 @@ import pytest
 
 from rlm.bench import options
 from rlm.bench.controller import (
+    ALL,
     CONTROLLER,
     DATASET,
     GIVEN,
@@ -286,13 +287,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if task in GIVEN:
         params = _given_cells(bench, chosen, _grid(option)) if task == bench.given_as else []
     else:
-        is_chosen = chosen is None or task in chosen
+        is_chosen = _is_named(task, metafunc.config) if chosen is None else _is_in(task, chosen)
         cells = _grid(option).cells(task, tasks.get(task).depths) if is_chosen else ()
         params = [
             pytest.param(cell, id=cell.id, marks=[pytest.mark.smoke] if cell.is_smoke else [])
             for cell in cells
         ]
     metafunc.parametrize("cell", params or [pytest.param(None, id="not-selected")], indirect=True)
+
+
+def _is_in(task: str, chosen: Sequence[str]) -> bool:
+    return task in chosen or ALL in chosen
+
+
+def _is_named(task: str, config: pytest.Config) -> bool:
+    """Whether a task runs that no option names: by default, or its name is in ``-k`` or a path."""
+    from rlm.bench import tasks
+
+    written = (config.option.keyword, *(Path(arg).name for arg in config.args))
+    return not tasks.by_name_alone(task) or task in " ".join(written)
 
 
 def _given_cells(bench: Bench, chosen: Sequence[str] | None, grid: Grid) -> list[ParameterSet]:

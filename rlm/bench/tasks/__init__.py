@@ -17,14 +17,26 @@ from rlm.bench.tasks.pairs import Pairs
 from rlm.bench.tasks.trace import Trace
 from rlm.errors import UsageError
 
-__all__ = ["Item", "Scores", "Span", "Split", "Task", "get", "names", "register"]
+__all__ = ["Item", "Scores", "Span", "Split", "Task", "by_name_alone", "get", "names", "register"]
 
 _TASKS: dict[str, Task] = {}
+_BY_NAME_ALONE: set[str] = set()
 
 
-def register(task: Task) -> None:
-    """Make `task` known by its name; a task of the same name is replaced."""
+def register(task: Task, *, by_name_alone: bool = False) -> None:
+    """Make `task` known by its name; a task of the same name is replaced.
+
+    Args:
+        task: any.
+        by_name_alone: run its cells only where a command line has its name.
+    """
     _TASKS[task.name] = task
+    (_BY_NAME_ALONE.add if by_name_alone else _BY_NAME_ALONE.discard)(task.name)
+
+
+def by_name_alone(name: str) -> bool:
+    """Whether the cells of a task run only where a command line has its name."""
+    return name in _BY_NAME_ALONE
 
 
 def names() -> tuple[str, ...]:
@@ -47,12 +59,15 @@ def get(name: str) -> Task:
 
 register(Niah())
 register(LongDocQA())
-register(NiahKeys())
-register(NiahValues())
-register(NiahQueries())
-register(NiahSemantic())
-register(LongDocHops())
-register(Aggregation("aggregate", visible=False))
-register(Aggregation("aggregate_visible", visible=True))
-register(Pairs())
-register(Trace())
+for _family in (
+    NiahKeys(),
+    NiahValues(),
+    NiahQueries(),
+    NiahSemantic(),
+    LongDocHops(),
+    Aggregation("aggregate", visible=False),
+    Aggregation("aggregate_visible", visible=True),
+    Pairs(),
+    Trace(),
+):
+    register(_family, by_name_alone=True)
