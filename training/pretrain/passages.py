@@ -32,8 +32,8 @@ ASKED = "{passage}\n\nQuestion: {question}"
 LABELLED = "{passage}\n\n" + LABEL
 MOST_LINES = 30
 """Lines in one prompt; a line takes some 35 tokens, its reply 3 of the 256 that there are."""
-SHORT_LINES = 0.5
-"""Share of the prompts about kinds that hold little else."""
+MOST_SHORT = 12
+"""Lines in a prompt of short ones, which teach the kinds faster."""
 REACH = 100
 """Characters to either side of a name in a passage."""
 
@@ -111,32 +111,35 @@ def numbered(lines: Sequence[str]) -> str:
     return "\n".join(f"{line} #{k}" for k, line in enumerate(lines))
 
 
-def label_prompt(stream: Stream) -> Prompt:
-    """Lines with a number each: some of a document, or short ones, which teach the kinds faster."""
-    if stream.random() < SHORT_LINES:
-        lines = [_short_line(stream) for _ in range(MOST_LINES)]
+def label_prompt(stream: Stream, short: float) -> Prompt:
+    """Lines with a number each: of a document, or in the share `short` of the prompts made up."""
+    if stream.random() < short:
+        lines = [_short_line(stream) for _ in range(stream.between(1, MOST_SHORT))]
     else:
         made = aggregate.draw(stream, "train", 4_000, visible=stream.random() < 0.1).lines
         lines = made.text.split("\n")
-    count = min(stream.between(1, MOST_LINES), len(lines))
-    first = stream.below(len(lines) - count + 1)
-    prompt = LABELLED.format(passage=numbered(lines[first : first + count]))
+        first = stream.below(len(lines))
+        lines = lines[first : first + stream.between(1, MOST_LINES)]
+    prompt = LABELLED.format(passage=numbered(lines))
     return prompt, read_labels(prompt)
 
 
 def _short_line(stream: Stream) -> str:
     """A noun with a few words before and behind it."""
-    before, behind = ([stream.choice(filler_words()) for _ in range(stream.below(4))] for _ in "ab")
+    before, behind = ([stream.choice(filler_words()) for _ in range(stream.below(3))] for _ in "ab")
     return " ".join([*before, stream.choice(tuple(kind_of())), *behind])
 
 
-def kind_prompt(stream: Stream) -> Prompt:
-    """Windows around numbers, one of them maybe about a noun of the asked kind."""
+def kind_prompt(stream: Stream, short: float) -> Prompt:
+    """Windows around numbers, one of them maybe about a noun of the asked kind.
+
+    In the share `short` of the prompts they are the sentences alone.
+    """
     chars, seed = stream.between(600, 12_000), stream.below(1 << 62)
     drawn = niah_semantic.draw(chars, seed, "train")
     item = place(drawn, "niah_semantic", chars, stream.random(), seed, "train")
     asked = Told(drawn.asked[0].key, drawn.asked[0].value, drawn.asked[0].sentence)
-    bare = stream.random() < SHORT_LINES
+    bare = stream.random() < short
     every = [n.sentence for n in drawn.others] if bare else number_windows(item.document)
     windows = [w for w in every if asked.core not in w]
     chosen = stream.sample(windows, min(len(windows), stream.between(0, 4)))
@@ -157,7 +160,7 @@ def number_windows(text: str) -> list[str]:
     return found
 
 
-def name_prompt(stream: Stream) -> Prompt:
+def name_prompt(stream: Stream, short: float) -> Prompt:
     """A passage around a name, and what goes with that name or with another one."""
     seed = stream.below(1 << 62)
     family = stream.random()
@@ -177,6 +180,8 @@ def name_prompt(stream: Stream) -> Prompt:
     shown = one if stream.random() < 0.8 else stream.choice(told)
     at = text.index(shown.sentence) + shown.sentence.lower().index(shown.about.lower())
     passage = text[max(0, at - REACH) : at + len(shown.about) + REACH]
+    if stream.random() < short:
+        passage = shown.sentence
     form = NUMBER if one.value.isdigit() else NAME
     prompt = ASKED.format(passage=passage, question=form.format(name=one.about))
     return prompt, read_about(told, prompt)
