@@ -149,9 +149,9 @@ def sub_row(stream: Stream, chat: Chat, level: Level, chars: int) -> Row:
     return chat.render([Message("user", prompt), Message("assistant", answer)])
 
 
-def prompt_row(stream: Stream, chat: Chat, kind: str, short: float) -> Row:
+def prompt_row(stream: Stream, chat: Chat, kind: str) -> Row:
     """One sub-call of the task families, with its reply."""
-    prompt, answer = PROMPTS[kind](stream, short)
+    prompt, answer = PROMPTS[kind](stream)
     return chat.render([Message("user", prompt), Message("assistant", answer)])
 
 

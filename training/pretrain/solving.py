@@ -28,14 +28,13 @@ from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
 from training.pretrain.pages import ABSENT, Asked, Page
 from training.pretrain.passages import (
-    LABEL,
+    KIND,
     NAME,
     NUMBER,
     Told,
     answer,
     read_about,
-    read_kind,
-    read_labels,
+    read_kinds,
 )
 from training.pretrain.play import LENGTHS, Play
 from training.pretrain.teacher import (
@@ -48,11 +47,15 @@ from training.pretrain.teacher import (
     sub_client,
 )
 
-CANDIDATES = """hits = regex_windows(r"\\d+", window=80, limit=9999)
-parts = ["\\n".join(hits[i:i + 4]) for i in range(0, len(hits), 4)]
-answers = query_chunks(parts, "{chunk}\\n\\nQuestion: {query}", limit=250)
-found = [a for a in answers if a != "not found"]
-print(found)"""
+KINDS = f"""words = sorted({{m.group() for m in re.finditer("[a-z]+", TEXT.lower())}})
+parts = [" ".join(words[i:i + 40]) for i in range(0, len(words), 40)]
+kind = {{}}
+for answer in query_chunks(parts, "{{chunk}}\\n\\n{KIND}", limit=250):
+    kind |= dict(line.split()[:2] for line in answer.split("\\n") if " " in line)"""
+CANDIDATES = r"""hits = regex_windows(r"\d+", window=80, limit=9999)
+KINDS
+found = [h for h in hits for w in re.findall("[a-z]+", h.lower()) if kind.get(w) == "KIND"]
+print(len(hits), found[:2])""".replace("KINDS", KINDS.replace("TEXT", '" ".join(hits)'))
 EACH_NAME = """found = {}
 for name in NAMES:
     for hit in keyword_windows(name, window=100, limit=3):
@@ -67,16 +70,13 @@ print(found)"""
 SECOND_HOP = """name = llm_query(f"{hits[0]}\\n\\nQuestion: FIRST")
 for hit in keyword_windows(name, window=100):
     print(llm_query(f"{hit}\\n\\nQuestion: ASK"))"""
-LABELS = f"""lines = context.split("\\n")
-n = len(lines) // 180 + 4
-parts = ["\\n".join(f"{{line}} #{{k}}" for k, line in enumerate(lines[i:i + n]))
-         for i in range(0, len(lines), n)]
-answers = query_chunks(parts, "{{chunk}}\\n\\n{LABEL}")
-kinds = [a.split()[-1] for part in answers for a in part.split("\\n") if a]
-print(len(lines), len(kinds), kinds[:4])"""
+LABELS = """KINDS
+found = [m.group() for m in re.finditer("[a-z]+", context.lower())]
+kinds = [kind[w] for w in found if kind.get(w, "no") != "no"]
+print(len(words), len(kinds), kinds[:4])""".replace("KINDS", KINDS.replace("TEXT", "context"))
 SHOWN_LABELS = f"""lines = context.split("\\n")
 kinds = [re.findall(r"\\w+", line)[-1] for line in lines]
-print(len(lines), kinds[:4], llm_query(f"{{lines[0]}} #0\\n\\n{LABEL}"))"""
+print(len(lines), kinds[:4], llm_query(f"{{kinds[0]}}\\n\\n{KIND}"))"""
 FREQUENT = """names = [k for k in sorted(set(kinds)) if kinds.count(k) > 1]
 FINAL({pick}(names, key=kinds.count))"""
 FOLLOW = """hits = keyword_windows("VALUE", window=60)
@@ -87,9 +87,10 @@ for part in context.split(". "):
     if len(names) == 2 and found & set(names):
         found |= set(names)
 print(sorted(found))"""
-PAIRED = r"""days = {}
-for line, kind in zip(lines, kinds):
-    if kind == "KIND":
+PAIRED = r"""KINDS
+days = {}
+for line in context.split("\n"):
+    if any(kind.get(w) == "KIND" for w in re.findall("[a-z]+", line.lower())):
         day = re.search(r"\d+ [A-Z]\w+ \d{4}|\d[\d./-]+\d", line)
         who = re.search(r"[A-Z][\w-]+ [A-Z][\w-]+", line)
         days.setdefault(day.group(), set()).add(who.group())
@@ -97,7 +98,7 @@ pairs = []
 for who in days.values():
     who = sorted(who)
     pairs += [f"{a} & {b}" for i, a in enumerate(who) for b in who[i + 1:]]
-print(pairs)"""
+print(pairs)""".replace("KINDS", KINDS.replace("TEXT", "context"))
 LOOK = 'hits = keyword_windows("NAME", window=100)\nfor hit in hits:\n    print(hit)'
 
 
@@ -132,21 +133,18 @@ def keys_play(stream: Stream) -> Play:
 
 
 def semantic_play(stream: Stream) -> Play:
-    """No keyword helps: all numbers are candidates, and the sub-model reads about each."""
+    """No keyword helps: around each number the words are looked at, by what kind they are."""
     chars, seed = _chars(stream, 1_000), _seed(stream)
     drawn = niah_semantic.draw(chars, seed, "train")
     item = place(drawn, "niah_semantic", chars, stream.random(), seed, "train")
-    needle = drawn.asked[0]
-    told = Told(needle.key, needle.value, needle.sentence)
-    plan = _candidates(stream, drawn.subject)
-    return _play(item, plan, reader(partial(read_kind, told, drawn.subject)))
+    return _play(item, _candidates(stream, drawn.subject), reader(read_kinds))
 
 
 def _candidates(stream: Stream, kind: str) -> Plan:
     if stream.random() < 0.3:
         yield fenced(LOOK.replace("NAME", kind))
-    yield fenced(CANDIDATES)
-    yield fenced("FINAL(found[0])")
+    yield fenced(CANDIDATES.replace("KIND", kind))
+    yield fenced('FINAL(re.search(r"\\d+", found[0]).group())')
 
 
 def values_play(stream: Stream) -> Play:
@@ -223,25 +221,25 @@ def trace_play(stream: Stream) -> Play:
 
 
 def labels_play(stream: Stream, *, visible: bool) -> Play:
-    """Lines by their kinds: read in parts by the sub-model, or shown; then counted by code."""
+    """Lines by their kinds: the sub-model knows those of words, or they are shown; code counts."""
     name = "aggregate_visible" if visible else "aggregate"
     chars, seed = _chars(stream, aggregate.SHORTEST), _seed(stream)
     item = get(name).generate(chars, None, seed, split="train")
     made = aggregate.draw(Stream(name, "train", seed), "train", chars, visible=visible)
     plan = _then(SHOWN_LABELS if visible else LABELS, counting(made))
-    return _play(item, plan, reader(read_labels))
+    return _play(item, plan, reader(read_kinds))
 
 
 def pairs_play(stream: Stream) -> Play:
-    """Lines by their kinds, read in parts; then people by day, in code.
+    """Lines of one kind, by the words that are of it; then people by day, in code.
 
     It knows dates such as 3 May 1999 and 1999-05-03 alone: on others it fails, and is not kept.
     """
     chars, seed = _chars(stream, pairs.SHORTEST), _seed(stream)
     item = get("pairs").generate(chars, None, seed, split="train")
     kind = pairs.draw(Stream("pairs", "train", seed), "train", chars).kind
-    plan = _then(LABELS, PAIRED.replace("KIND", kind), 'FINAL("; ".join(pairs))')
-    return _play(item, plan, reader(read_labels))
+    plan = _then(PAIRED.replace("KIND", kind), 'FINAL("; ".join(pairs))')
+    return _play(item, plan, reader(read_kinds))
 
 
 def counting(made: Aggregate) -> str:

@@ -19,7 +19,6 @@ class Stage:
         tokens: tokens of each kind in one optimizer step, by kind.
         gate: the kind whose whole-answer accuracy opens the next stage, and how high it must be.
         most: tokens after which the next stage opens anyway.
-        short: share of the sub-calls of task families that hold little beside what is asked.
     """
 
     level: Level
@@ -27,7 +26,6 @@ class Stage:
     tokens: Mapping[str, int]
     gate: tuple[str, float]
     most: float
-    short: float = 0.0
 
     def length(self, stream: Stream) -> int:
         """Characters of one page."""
@@ -53,13 +51,8 @@ OTHER_END = Stage(Level(), _ALL_LENGTHS, _OTHER, ("demo", 2.0), 1e12)
 """What `embedded/base` practises after all of that: mostly demonstrations. Where they are a third,
 greedy decoding does not take up the errors of their teacher; with nothing else the model forgets
 how to copy a name."""
-_KNOWING = {"recall": 50, "repeat": 50, "page": 400, "sub": 300, "demo": 500}
-_KNOWING |= {"solve": 500, "label": 2000, "kind": 1200, "name": 200}
 _SOLVING = {"recall": 100, "repeat": 100, "page": 500, "sub": 400, "demo": 700}
-_SOLVING |= {"solve": 1500, "label": 1000, "kind": 700, "name": 350}
-SOLVING: tuple[Stage, ...] = (
-    Stage(Level(), (320, 1000, 2000), _KNOWING, ("label", 0.85), 2e6, short=1.0),
-    Stage(Level(), _ALL_LENGTHS, _SOLVING, ("solve", 2.0), 1e12, short=0.3),
-)
+_SOLVING |= {"solve": 1800, "kind": 600, "name": 400}
+SOLVING = Stage(Level(), _ALL_LENGTHS, _SOLVING, ("solve", 2.0), 1e12)
 """What `embedded` practises after the curriculum: the task families that one search does not solve,
-beside what it knows. First the kinds of nouns, in prompts that hold little else."""
+beside what it knows."""

@@ -76,7 +76,7 @@ class End:
 
     Attributes:
         folder: within that of the run; holds its demonstrations, ``demos.jsonl``.
-        stages: what it practises.
+        stage: what it practises.
         rate: share of the learning rates with which it goes on.
         decay: over this last share of its tokens the rates fall to zero.
         seed: added to that of the run.
@@ -84,7 +84,7 @@ class End:
     """
 
     folder: str
-    stages: Sequence[Stage]
+    stage: Stage
     rate: float
     decay: float
     seed: int
@@ -92,7 +92,7 @@ class End:
 
 
 EMBEDDED = End("tasks", SOLVING, rate=1.0, decay=0.7, seed=4, solves=True)
-BASE = End("base", (OTHER_END,), rate=0.25, decay=1.0, seed=1, solves=False)
+BASE = End("base", OTHER_END, rate=0.25, decay=1.0, seed=1, solves=False)
 ENDS = (EMBEDDED, BASE)
 
 
@@ -221,7 +221,7 @@ class Trainer:
         if kind == "sub":
             return sub_row(stream, self.chat, stage.level, stream.between(120, 700))
         if kind in PROMPTS:
-            return prompt_row(stream, self.chat, kind, stage.short)
+            return prompt_row(stream, self.chat, kind)
         return demo_row(stream.choice(self.solved if kind == "solve" else self.demos), self.chat)
 
     def _set_learning_rates(self) -> None:
@@ -297,7 +297,7 @@ def train_end(out: Path, end: End, tokens: float, workers: Workers) -> None:
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     own = list(read_demos(folder / "demos.jsonl"))
     demos, solved = (list(read_demos(out / "demos.jsonl")), own) if end.solves else (own, [])
-    trainer = Trainer(folder, chat, demos, settings, workers, end.stages, solved)
+    trainer = Trainer(folder, chat, demos, settings, workers, (end.stage,), solved)
     if not trainer.progress.step:
         trainer.model.load_state_dict(done["model"])
     trainer.run()
