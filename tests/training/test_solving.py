@@ -55,11 +55,11 @@ def test_each_word_is_given_its_kind() -> None:
         prompt, reply = kind_prompt(Stream("kind", number))
         words = prompt.removesuffix(f"\n\n{KIND}").split(" ")
         assert 1 <= len(words) <= 40
-        said = [line.split(" ") for line in reply.split("\n")]
-        assert [word for word, _ in said] == words
-        for word, kind in said:
-            nouns += kind != "no"
-            assert kind_of().get(word, "no") == kind
+        said = [word.partition("=") for word in reply.split(" ")]
+        assert [word for word, _, _ in said] == words
+        for word, _, kind in said:
+            nouns += bool(kind)
+            assert kind_of().get(word, "") == kind
     assert nouns > 100
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from rlm.bench.tasks import (
     aggregate,
@@ -19,19 +18,18 @@ from rlm.bench.tasks import (
     trace,
 )
 from rlm.bench.tasks.kinds import kind_of
+from rlm.bench.tasks.lines import filler_words
 from rlm.bench.tasks.long_doc_hops import LongDocHops
 from rlm.bench.tasks.needles import place
 from rlm.bench.tasks.stream import Stream
-from rlm.bench.tasks.words import words
 from training.pretrain.pages import ABSENT
 
-KIND = "Name the kind of each word."
+KIND = "Repeat the words, each of a kind with it."
 NUMBER = "Which number goes with {name}?"
 NAME = "Which name goes with {name}?"
 ASKED = "{passage}\n\nQuestion: {question}"
-NO_KIND = "no"
 WORDS = 40
-"""Words in one prompt: their reply takes some 160 of the 256 tokens that there are."""
+"""Words in one prompt: their reply takes some 120 of the 256 tokens that there are."""
 NOUNS = 0.4
 """Share of the words that are of a kind, in a prompt that is made to teach them."""
 REACH = 100
@@ -86,34 +84,28 @@ def read_about(told: Sequence[Told], prompt: str) -> str:
 
 
 def read_kinds(prompt: str) -> str:
-    """The reply to `KIND`: each word with its kind.
+    """The reply to `KIND`: the words again, those of a kind with it, as in ``the owl=bird sang``.
 
-    To copy a word and then say what it is needs no looking back: it is learned many times faster
-    than to find the one word of a line that is of a kind.
+    To go along the words and say at each what it is needs no looking back: it is learned many times
+    faster than to find the one word of a line that is of a kind.
     """
     words = prompt.removesuffix(f"\n\n{KIND}").split()
-    return "\n".join(f"{word} {kind_of().get(word, NO_KIND)}" for word in words)
+    return " ".join(f"{word}={kind_of()[word]}" if word in kind_of() else word for word in words)
 
 
 def kind_prompt(stream: Stream) -> Prompt:
-    """Words in order, as code lists those of a document, or many nouns among others."""
+    """Words as code lists those of a document, each once, or many nouns among others."""
     if stream.random() < 0.5:
         text = aggregate.draw(stream, "train", 4_000, visible=stream.random() < 0.1).lines.text
-        words = sorted(set(re.findall("[a-z]+", text.lower())))
+        words = list(dict.fromkeys(re.findall("[a-z]+", text.lower())))
         first = stream.below(len(words))
         words = words[first : first + WORDS]
     else:
-        lists = (tuple(kind_of()), _all_words())
+        lists = (tuple(kind_of()), filler_words())
         count = stream.between(4, WORDS)
         words = [stream.choice(lists[stream.random() >= NOUNS]) for _ in range(count)]
     prompt = f"{' '.join(words)}\n\n{KIND}"
     return prompt, read_kinds(prompt)
-
-
-@cache
-def _all_words() -> tuple[str, ...]:
-    """The words of documents, in letters alone."""
-    return tuple(word for word in words() if word.isalpha())
 
 
 def name_prompt(stream: Stream) -> Prompt:

@@ -31,6 +31,7 @@ from training.pretrain.passages import (
     KIND,
     NAME,
     NUMBER,
+    WORDS,
     Told,
     answer,
     read_about,
@@ -47,11 +48,12 @@ from training.pretrain.teacher import (
     sub_client,
 )
 
-KINDS = f"""words = sorted({{m.group() for m in re.finditer("[a-z]+", TEXT.lower())}})
-parts = [" ".join(words[i:i + 40]) for i in range(0, len(words), 40)]
+KINDS = f"""found = (m.group() for m in re.finditer("[a-z]+", TEXT.lower()))
+words = list(dict.fromkeys(found))
+parts = [" ".join(words[i:i + {WORDS}]) for i in range(0, len(words), {WORDS})]
 kind = {{}}
-for answer in query_chunks(parts, "{{chunk}}\\n\\n{KIND}", limit=250):
-    kind |= dict(line.split()[:2] for line in answer.split("\\n") if " " in line)"""
+for a in query_chunks(parts, "{{chunk}}\\n\\n{KIND}", limit=250):
+    kind |= dict(re.findall(r"(\\w+)=(\\w+)", a))"""
 CANDIDATES = r"""hits = regex_windows(r"\d+", window=80, limit=9999)
 KINDS
 found = [h for h in hits for w in re.findall("[a-z]+", h.lower()) if kind.get(w) == "KIND"]
@@ -71,14 +73,14 @@ SECOND_HOP = """name = llm_query(f"{hits[0]}\\n\\nQuestion: FIRST")
 for hit in keyword_windows(name, window=100):
     print(llm_query(f"{hit}\\n\\nQuestion: ASK"))"""
 LABELS = """KINDS
-found = [m.group() for m in re.finditer("[a-z]+", context.lower())]
-kinds = [kind[w] for w in found if kind.get(w, "no") != "no"]
+found = (m.group() for m in re.finditer("[a-z]+", context.lower()))
+kinds = [kind[w] for w in found if w in kind]
 print(len(words), len(kinds), kinds[:4])""".replace("KINDS", KINDS.replace("TEXT", "context"))
 SHOWN_LABELS = f"""lines = context.split("\\n")
 kinds = [re.findall(r"\\w+", line)[-1] for line in lines]
-print(len(lines), kinds[:4], llm_query(f"{{kinds[0]}}\\n\\n{KIND}"))"""
-FREQUENT = """names = [k for k in sorted(set(kinds)) if kinds.count(k) > 1]
-FINAL({pick}(names, key=kinds.count))"""
+words = " ".join(re.findall("[a-z]+", lines[0].lower()))
+print(len(lines), kinds[:4], llm_query(f"{{words}}\\n\\n{KIND}"))"""
+FREQUENT = "FINAL({pick}(sorted(set(kinds)), key=kinds.count))"
 FOLLOW = """hits = keyword_windows("VALUE", window=60)
 print(llm_query(f"{hits[0]}\\n\\nQuestion: ASK"))
 found = {"VALUE"}

@@ -288,9 +288,9 @@ def article(noun: str) -> str:
 
 def drawn_counts(stream: Stream, count: int) -> dict[str, int]:
     """How many of `count` lines are of each kind: at least one, and far from equal shares."""
-    shares = {kind: 0.25 + 1.5 * stream.random() for kind in kinds()}
+    shares = {kind: stream.between(250, 1750) for kind in kinds()}
     rest, total = count - len(shares), sum(shares.values())
-    counts = {kind: 1 + int(rest * share / total) for kind, share in shares.items()}
+    counts = {kind: 1 + rest * share // total for kind, share in shares.items()}
     for kind in stream.sample(tuple(counts), count - sum(counts.values())):
         counts[kind] += 1
     return counts

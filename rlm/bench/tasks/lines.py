@@ -1,9 +1,10 @@
 """Documents of dated lines: on each, a person and one noun of the eight kinds, and other words.
 
 The noun's kind is the line's label. It stands there where it is shown; else who reads the line
-must know it. Words that fill a line, and names of people, are of none of the kinds: `barred.txt` is
-what WordNet 3.1 (Princeton University, see NOTICE) lists below any of them among the words that
-documents are made of. Nor do they hold one of the nouns or the name of a kind.
+must know it. Words that fill a line, and names of people, are of none of the kinds: `barred.txt`
+has those among the words of documents that are, by WordNet 3.1 (Princeton University, see NOTICE)
+or by what a careful reader may hold: a museum is a building there, and water a drink. Nor do they
+hold one of the nouns or the name of a kind.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rlm.errors import RLMError
 
 T = TypeVar("T")
 
-BARRED_SHA256: Final = "ca288c55fbfc10e83a19418e93801d86486db8589ae32eb71de08a777f63073b"
+BARRED_SHA256: Final = "bd2395c21037ca4a0cf9bf1790e60a0334cce8c5c11104661bafd590732d92ff"
 LINE_CHARS: Final = 125
 """Mean length of a line with its end, a little more in short documents."""
 PERSON_LINES: Final = 5
