@@ -166,6 +166,50 @@ def test_an_array_that_breaks_off_is_told(tmp_path):
     assert problem.text.startswith("no JSON: ")
 
 
+@pytest.mark.parametrize("cut", ["", "\\", '\\"'])
+def test_an_array_that_breaks_off_in_a_text_is_read_once(tmp_path, cut):
+    """Guards against a look from each quote within the text to the end of the file."""
+    path = tmp_path / "rows.json"
+    whole, rest = '{"a": "b"}', '{"context": "' + r"print(\"{\")" * 200_000 + cut
+    path.write_text(f"[{whole}, {rest}")
+    began = time.monotonic()
+    assert [row.content.decode() for row in rows.read_rows(path)] == [whole, rest]
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "contents"),
+    [
+        ('["x, {", {"a": 1}, null, {"b": 2}]', ['"x, {"', '{"a": 1}', "null", '{"b": 2}']),
+        ('[{"a": 1}}, {"b": 2}]', ['{"a": 1}', "}", '{"b": 2}']),
+        ('[}{"a": 1}', ["}", '{"a": 1}']),
+        ('[{"a": 1} junk {"b": 2}] more', ['{"a": 1}', "junk", '{"b": 2}', "more"]),
+        ("[1, 2, 3]", ["1, 2, 3"]),
+        ('\ufeff [[{"a": 1}],\r\n[{"b": 2}\t], ]', ['{"a": 1}', '{"b": 2}']),
+        ("[]", []),
+    ],
+)
+def test_what_is_no_object_of_an_array_is_a_row_too(tmp_path, text, contents):
+    """So that it is told: no row is lost without a word."""
+    path = tmp_path / "rows.json"
+    path.write_text(text, encoding="utf-8", newline="")
+    found = list(rows.read_rows(path))
+    assert [row.content.decode() for row in found] == contents
+    assert [row.at for row in found] == [i for i, _ in enumerate(contents, 1)]
+    assert [rows.read_row(path, r.start, r.size) for r in found] == [r.content for r in found]
+
+
+def test_what_is_no_object_of_an_array_is_told(tmp_path):
+    good = json.dumps(published.choice())
+    (tmp_path / "rows.json").write_text(f"[{good}, null, {good}}}, {good}]")
+    data = only("longbench-v2", tmp_path / "rows.json")
+    assert [line.number for line in data.lines] == [1, 3, 5]
+    assert [(p.number, p.text) for p in data.problems] == [
+        (2, "no JSON object: write {…}"),
+        (4, "no JSON: Expecting value at character 1"),
+    ]
+
+
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     path = write(tmp_path / "rows.parquet", published.mrcr())
     monkeypatch.setitem(sys.modules, "pyarrow", None)
