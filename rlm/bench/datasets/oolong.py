@@ -49,12 +49,13 @@ _MONTHS: Final = (
 _DAY: Final = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _MONTH: Final = rf"(?P<name>{'|'.join(_MONTHS)})[a-z]*\.?"
 _DATES: Final = (
-    re.compile(r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"),
+    re.compile(r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?: 00:00(?::00)?)?"),
     re.compile(r"(?P<month>\d{1,2})[-/.](?P<day>\d{1,2})[-/.](?P<year>\d{4})"),
     re.compile(rf"(?:[a-z]+day,? )?{_MONTH} {_DAY},? (?P<year>\d{{4}})"),
     re.compile(rf"(?:[a-z]+day,? )?{_DAY} (?:of )?{_MONTH},? (?P<year>\d{{4}})"),
 )
-"""How people write a date; the month first where there are only numbers, as in the data."""
+"""How people write a date, and pandas with midnight behind it; the month first where there are only
+numbers, as in the data."""
 
 
 def _row(raw: bytes, file: Path) -> Row:
@@ -63,28 +64,39 @@ def _row(raw: bytes, file: Path) -> Row:
     given.require(fields, COLUMNS)
     kind, dataset = fields.get("answer_type"), fields.get("dataset")
     is_synthetic = isinstance(kind, str)
+    scorer = str(kind).rpartition(".")[2] if is_synthetic else REAL
     return Row(
         document=given.text_of("context_window_text", fields["context_window_text"]),
         query=given.text_of("question", fields["question"]),
-        answers=_gold(fields["answer"]) if is_synthetic else _real_gold(fields["answer"]),
-        scorer=f"oolong/{str(kind).rpartition('.')[2] if is_synthetic else REAL}",
+        answers=_gold(fields["answer"], scorer) if is_synthetic else _real_gold(fields["answer"]),
+        scorer=f"oolong/{scorer}",
         part=dataset if isinstance(dataset, str) else "" if is_synthetic else REAL,
     )
 
 
-def _gold(answer: object) -> tuple[str]:
+def _gold(answer: object, kind: str) -> tuple[str]:
     """The gold answer of oolong-synth: a list of one, as Python writes it; a date in ISO form."""
+    gold = _listed(answer)
+    if kind != "DATE":
+        return (gold,)
+    day = _date(gold)
+    if day is None:
+        raise UsageError(f"field 'answer' holds no date such as 2023-01-05: {gold!r}")
+    return (day.isoformat(),)
+
+
+def _listed(answer: object) -> str:
     listed: object = answer
     if isinstance(answer, str):
         try:
             if found := _GOLD_DATE.fullmatch(answer.strip()):
-                return (date(*map(int, found.groups())).isoformat(),)
+                return date(*map(int, found.groups())).isoformat()
             listed = ast.literal_eval(answer)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             listed = None
     if not isinstance(listed, list) or not listed:
         raise UsageError(f"field 'answer' must be a list such as ['spam'], not {answer!r}")
-    return (given.text_of("answer", given.number_or(listed[0])),)
+    return given.text_of("answer", given.number_or(listed[0]))
 
 
 def _real_gold(answer: object) -> tuple[str, ...]:

@@ -259,6 +259,12 @@ def test_a_row_that_changed_is_noticed(tmp_path, name):
             published.oolong("[datetime.date(2023, 13, 1)]", "DATE"),
             r"not '\[datetime",
         ),
+        (
+            "oolong",
+            "a.jsonl",
+            published.oolong("['Jan 2023']", "DATE"),
+            "holds no date such as 2023-01-05: 'Jan 2023'",
+        ),
         ("mrcr", "a.jsonl", {"prompt": "[]"}, "no field 'answer'; .*; there are: 'prompt'"),
         ("mrcr", "a.jsonl", published.mrcr(prompt="no"), "field 'prompt' is no JSON"),
         ("mrcr", "a.jsonl", published.mrcr(prompt="[1, 2]"), "a list of two messages or more"),
@@ -432,6 +438,17 @@ def test_oolong_looks_behind_the_last_colon_or_at_the_last_word(said, meant):
 def test_oolong_synth_by_kind_of_answer(tmp_path, answer, kind, said, grade):
     path = write(tmp_path / "rows.jsonl", published.oolong(answer, kind))
     assert graded("oolong", path, said) == [grade]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["['01/05/2023']", "['Jan 05, 2023']", "['2023-01-05 00:00:00']", "['2023-01-05']"],
+)
+def test_a_gold_date_of_oolong_may_be_written_as_people_do(tmp_path, answer):
+    path = write(tmp_path / "rows.jsonl", published.oolong(answer, "DATE"))
+    assert only("oolong", path).item(1).gold == "2023-01-05"
+    said = ("Date: Jan 5, 2023", "Date: 2023-01-06", "Date: ham", "Date: 2023-01-05 00:00:00")
+    assert graded("oolong", path, *said) == [1.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
