@@ -28,6 +28,15 @@ def qa() -> Row:
     return {"index": 0, "input": text, "outputs": ["Norway", "the kingdom"], "length": 30}
 
 
+def vt() -> Row:
+    """A row of RULER's variable tracking."""
+    names = ["VKXQP", "ZRWAB", "QPMNT", "LLSDF", "YTREW"]
+    facts = [f"VAR {b} = VAR {a}" for a, b in zip(names, names[1:], strict=False)]
+    text = "\n".join(["Memorize the chain(s).", f"VAR {names[0]} = 12345", *facts])
+    ask = "Question: Find all variables that are assigned the value 12345 in the text above."
+    return {"index": 0, "input": f"{text}\n{ask}", "outputs": names, "length": 60}
+
+
 def choice(answer: str = "B", **more: object) -> Row:
     """A row of LongBench v2."""
     return {

@@ -323,6 +323,19 @@ def test_ruler_hears_no_more_than_a_model_may_write_there(tmp_path):
     assert graded("ruler", path, at_the_end, "x" + at_the_end) == [1.0, 0.0]
 
 
+def test_the_beginning_that_ruler_gives_an_answer_is_not_counted(tmp_path):
+    row = published.vt()
+    path = write(tmp_path / "vt.jsonl", row)
+    lead = (
+        "According to the chain(s) of variable assignment in the text above, 5 variables are "
+        "assigned the value 12345, they are: "
+    )
+    names = " ".join(row["outputs"])
+    good = (names, lead + names, f"Answer: {lead}\n{names}")
+    bad = (lead + "x" * 120 + names, lead, lead + lead + names)
+    assert graded("ruler", path, *good, *bad) == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+
+
 # What runs of it
 
 
