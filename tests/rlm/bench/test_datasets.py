@@ -509,6 +509,16 @@ def test_a_long_reply_is_like_itself(tmp_path):
     assert graded("mrcr", path, WORD + reply) == [1.0]
 
 
+@pytest.mark.parametrize("end", ["\n", " \n\n", ""])
+def test_a_reply_that_ends_in_space_can_be_repeated(tmp_path, end):
+    """An answer has none at its end: vanilla strips it."""
+    data = only("mrcr", write(tmp_path / "rows.jsonl", published.mrcr(answer=WORD + POEM + end)))
+    scores = data.score(data.item(1), WORD + POEM)
+    assert scores.exact
+    assert scores.graded == SequenceMatcher(None, POEM, POEM + end).ratio()
+    assert not data.score(data.item(1), WORD + POEM[:-1]).exact
+
+
 def test_a_copy_of_the_document_is_not_compared(tmp_path):
     path = write(tmp_path / "rows.jsonl", published.mrcr())
     began = time.monotonic()
