@@ -11,7 +11,8 @@ stands in the gold answer. Numbers are graded by 0.75 to the power of the error,
 as dates.
 
 oolong-real: what stands in ``\boxed{}``. Numbers are graded likewise, texts compared in either
-case, and of a list the share of its members that are named is the grade. Exact is a list that names
+case, and of a list the share of its members that are named is the grade, one that stands there twice counting
+once. Exact is a list that names
 no others. An answer without ``\boxed{}`` is taken as if all of it stood in one: a loop's FINAL has
 no need of it.
 """
@@ -180,12 +181,13 @@ def _score_real(gold: list[str], text: str) -> Scores:
 
 
 def _value(text: str) -> int | str | list[str]:
-    """A number, the members between commas, or the text itself."""
+    """A number, the members between commas, each once, or the text itself; one member is itself."""
     number = _number(text)
     if number is not None:
         return number
     if "," in text:
-        return [each.strip() for each in text.split(",") if each.strip()]
+        members = list(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
+        return _value(members[0]) if len(members) == 1 else members
     return text
 
 

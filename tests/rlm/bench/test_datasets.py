@@ -477,6 +477,13 @@ def test_a_gold_date_of_oolong_may_be_written_as_people_do(tmp_path, answer):
         ("Vex, Vax", r"\boxed{\text{Vax, Vex}}", 1.0),
         ("Vex, Vax, Keyleth", "Vax, Percy", 1 / 3),
         ("Vex, Vax", "Vex", 0.0),
+        ("Vex, Vex, Vax", "Vex, Vex, Vax", 1.0),
+        ("Vex, Vex, Vax", "Vax, Vex", 1.0),
+        ("Vex,", "Vex,", 1.0),
+        ("Vex,", r"\boxed{vex}", 1.0),
+        ("Vex, Vex", "Vex", 1.0),
+        ("84,", "84,", 1.0),
+        ("84", "85,", 0.75),
     ],
 )
 def test_oolong_real(tmp_path, answer, said, grade):
