@@ -339,22 +339,28 @@ def test_the_beginning_that_ruler_gives_an_answer_is_not_counted(tmp_path):
 # What runs of it
 
 
-@pytest.mark.parametrize("architecture", ["vanilla", "rlm"])
 @pytest.mark.parametrize(
-    ("name", "row", "room"),
-    [("mrcr", published.mrcr(), {2048}), ("longbench-v2", published.choice(), {128, 512})],
+    ("architecture", "name", "row", "room"),
+    [
+        ("vanilla", "mrcr", published.mrcr(), {"vanilla": 2048}),
+        ("vanilla", "longbench-v2", published.choice(), {"vanilla": 128}),
+        ("rlm", "mrcr", published.mrcr(), {"root": 512, "sub": 256, "last": 2048}),
+        ("repl", "mrcr", published.mrcr(), {"root": 512, "last": 2048}),
+        ("rlm", "longbench-v2", published.choice(), {"root": 512, "sub": 256}),
+    ],
 )
 def test_an_answer_has_room_for_a_whole_reply_where_one_is_asked_for(
     tmp_path, architecture, name, row, room
 ):
-    """Guards vanilla's side of MRCR: a loop may return a variable of any length."""
+    """Guards vanilla's side of MRCR: a loop may return a variable of any length, and has the room
+    where it answers in words, at its last call."""
     data = only(name, write(tmp_path / "rows.jsonl", row))
     tasks.register(data)
     runner._make_item.cache_clear()
     (cell,) = data.cells(Grid(architectures=(architecture,)))
     settings = Settings(run=tmp_path / "run", environment=runner.environment())
     with (
-        ReaderServer() as server,
+        ReaderServer(window=16_384) as server,
         closing(connect(server.spec)) as client,
         closing(open_sandbox()) as sandbox,
     ):
@@ -362,9 +368,13 @@ def test_an_answer_has_room_for_a_whole_reply_where_one_is_asked_for(
         bodies = [asked.body for asked in server.asked if asked.path.endswith("completions")]
     record = done.record
     assert record.scores is not None
-    assert bodies[0]["max_tokens"] in room
-    first = next(iter(record.model.options["sampling"].values()))
-    assert first["max_tokens"] == bodies[0]["max_tokens"]
+    sampling = record.model.options["sampling"]
+    assert {kind: own["max_tokens"] for kind, own in sampling.items()} == room
+    assert bodies[0]["max_tokens"] == next(iter(room.values()))
+    is_closed = record.ended_by == "turns"
+    assert is_closed == (architecture != "vanilla")
+    if is_closed:
+        assert bodies[-1]["max_tokens"] == room.get("last", room["root"])
     assert runner.places([record], settings, client.info()) == {cell}
 
 
