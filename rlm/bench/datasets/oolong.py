@@ -11,10 +11,9 @@ stands in the gold answer. Numbers are graded by 0.75 to the power of the error,
 as dates.
 
 oolong-real: what stands in ``\boxed{}``. Numbers are graded likewise, texts compared in either
-case, and of a list the share of its members that are named is the grade, one that stands there twice counting
-once. Exact is a list that names
-no others. An answer without ``\boxed{}`` is taken as if all of it stood in one: a loop's FINAL has
-no need of it.
+case, and of a list the share of its members that are named is the grade; one that stands there
+twice counts once. Exact is a list that names no others. An answer without ``\boxed{}`` is taken as
+if all of it stood in one: a loop's FINAL has no need of it.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         re.compile(r"Question: Find all variables "),
         30,
         re.compile(
-            r"(?:Answer:\s*)?According to the chain\(?s?\)? of variable assignment[^:]{0,120}they are:",
+            r"(?:Answer:\s*)?According to the chain\(?s?\)? of variable assignment[^:]{0,120}"
+            r"they are:",
             re.IGNORECASE,
         ),
         is_found=True,
