@@ -63,29 +63,29 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
             yield self[index]
             index += 1
 
-    def _true(self) -> list[Any]:
+    def _changed(self) -> list[Any]:
         """The items in memory, from now on."""
         if self._list is None:
             self._list = self[:]
         return self._list
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._true()[index] = value
+        self._changed()[index] = value
 
     def __delitem__(self, index: Any) -> None:
-        del self._true()[index]
+        del self._changed()[index]
 
     def insert(self, index: SupportsIndex, value: Any) -> None:
         """As a list does."""
-        self._true().insert(index, value)
+        self._changed().insert(index, value)
 
     def pop(self, index: SupportsIndex = -1) -> Any:
         """As a list does."""
-        return self._true().pop(index)
+        return self._changed().pop(index)
 
     def remove(self, value: Any) -> None:
         """As a list does."""
-        self._true().remove(value)
+        self._changed().remove(value)
 
     def index(self, value: Any, *bounds: SupportsIndex) -> int:
         """As a list does."""
@@ -94,15 +94,15 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
 
     def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
         """As a list does."""
-        self._true().sort(key=key, reverse=reverse)
+        self._changed().sort(key=key, reverse=reverse)
 
     def reverse(self) -> None:
         """As a list does."""
-        self._true().reverse()
+        self._changed().reverse()
 
     def extend(self, values: Iterable[Any]) -> None:
         """As a list does."""
-        self._true().extend(_plain(values))  # it may be itself
+        self._changed().extend(_plain(values))  # it may be itself
 
     def clear(self) -> None:
         """As a list does."""
@@ -130,7 +130,7 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
     __rmul__ = __mul__
 
     def __imul__(self, times: SupportsIndex) -> LazyList:
-        true = self._true()
+        true = self._changed()
         true *= times
         return self
 
