@@ -81,6 +81,7 @@ class Setup:
         options: sampling. Temperature and seed hold for every call, `Options.max_tokens` for a
             single call or a root turn; ``None`` is each architecture's own default. Their
             `Options.seconds` are those of `seconds`.
+        answer_tokens: room for the reply to a loop's last call; see `rlm.RLM`.
         max_iterations: root turns before the last call.
         concurrency: sub-calls of one batch that run at once.
         max_depth: levels of loops; see `rlm.RLM`.
@@ -96,6 +97,7 @@ class Setup:
     prompt: Prompt = "auto"
     limits: SandboxLimits | None = None
     options: Options | None = None
+    answer_tokens: int = 0
     max_iterations: int = 20
     concurrency: int = 1
     max_depth: int = 1
@@ -185,6 +187,7 @@ def _loop(item: Item, setup: Setup, *, recursive: bool) -> Answer:
         limits=setup.limits,
         sandbox=setup.sandbox,
         root_options=setup.options,
+        answer_tokens=setup.answer_tokens,
         sub_options=replace(SUB_OPTIONS, temperature=given.temperature, seed=given.seed),
         concurrency=setup.concurrency,
         max_depth=setup.max_depth if recursive else 1,

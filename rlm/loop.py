@@ -113,7 +113,9 @@ class RLM:
         sandbox: a backend's name (see `rlm.open_sandbox`), opened and closed by each completion,
             or an open sandbox, which is used and left open. Loops that code opens have more of the
             same kind (`Sandbox.another`).
-        root_options: sampling of root turns.
+        root_options: sampling of root turns, and of the last call.
+        answer_tokens: room for the reply to the last call, where `root_options` give less; as much
+            of it as the window has beside the history.
         sub_options: sampling of sub-calls.
         concurrency: sub-calls of one batch that run at once.
         policy: the rules of the loop.
@@ -136,6 +138,7 @@ class RLM:
         limits: SandboxLimits | None = None,
         sandbox: str | Sandbox = "auto",
         root_options: Options | None = None,
+        answer_tokens: int = 0,
         sub_options: Options | None = None,
         concurrency: int = 1,
         policy: Policy | None = None,
@@ -157,7 +160,7 @@ class RLM:
         self.max_depth, self.recursive = max_depth, recursive
         self.prompt, self.budget, self.sandbox = prompt, budget, sandbox
         self.limits = limits or SandboxLimits()
-        self.root_options = root_options or ROOT_OPTIONS
+        self.root_options, self.answer_tokens = root_options or ROOT_OPTIONS, answer_tokens
         self.sub_options = sub_options or SUB_OPTIONS
         self.policy = policy or Policy()
         self.watch = watch
@@ -371,17 +374,25 @@ class _Run:
             self.budget.reserve_call(keep=self.level - 1, over=over)
         except BudgetExceeded:
             return "", ended_by
-        options = self.rlm.root_options
-        if ended_by == "window":
-            options = replace(options, max_tokens=min(options.max_tokens, LAST_TOKENS))
         try:
-            completion = self._closing_call(options)
+            completion = self._closing_call(self._last_options(ended_by))
         except BudgetExceeded:
             return "", "seconds"
         if completion is None:
             self.truncated = True
             return "", ended_by
         return self._closing_answer(completion.text), ended_by
+
+    def _last_options(self, ended_by: EndedBy) -> Options:
+        """Sampling of the last call; room beyond a turn's costs no output of the history."""
+        options = self.rlm.root_options
+        if ended_by == "window":
+            return replace(options, max_tokens=min(options.max_tokens, LAST_TOKENS))
+        room = self.rlm.answer_tokens
+        if self.window:
+            taken = self.history.bound(self.history.closing())
+            room = min(room, self.window - taken) if taken else 0
+        return replace(options, max_tokens=max(options.max_tokens, room))
 
     def _closing_call(self, options: Options) -> Completion | None:
         """Send the last call, dropping outputs as needed; ``None`` if not even the opening fits."""

@@ -243,7 +243,10 @@ def parse_file(text: str) -> str:
     with contextlib.suppress(OSError, ValueError):  # no name of a file at all
         if Path(text).is_file():
             return text
-    raise UsageError(f"there is no file {text[:100]!r}: give the path of a file of JSON lines")
+    raise UsageError(
+        f"there is no file {text[:100]!r}: give the path of a file of rows "
+        "(.jsonl, .json, .parquet)"
+    )
 
 
 def parse_dataset(text: str) -> str:

@@ -45,8 +45,9 @@ VALUES: Final = (
     (("seed", "N", "parse_seed", 0), "Seed of the suite: another makes other documents; default 0"),
     (
         ("file", "DATA.jsonl", "parse_file", None),
-        "Your own data: each line a JSON object with context, query and answer becomes a cell, "
-        "whose length is its own; the other tasks are left out unless --rlm-tasks names them",
+        "Your own data: each JSON object with context, query and answer becomes a cell, whose "
+        "length is its own. One a line, or an array in a .json file, or the rows of a .parquet "
+        "file. The other tasks are left out unless --rlm-tasks names them",
     ),
     (
         ("dataset", "NAME", "parse_dataset", None),

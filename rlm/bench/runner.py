@@ -118,7 +118,7 @@ def measure(
         session = sandbox()
         began = time.monotonic()
         way = architectures.get(cell.architecture)
-        answer = way.answer(item, _setup(settings, model, session, _options(record, settings)))
+        answer = way.answer(item, _setup(record, settings, model, session))
         record = _judge(record, settings, item, answer)
         if answer.trajectory.turns:
             record = replace(record, isolation=asdict(session.isolation))
@@ -317,21 +317,27 @@ def _options(record: Record, settings: Settings) -> Options | None:
 
 
 def _with_room(calls: Mapping[CallKind, Options], task: str) -> dict[CallKind, Options]:
-    """Kinds of call with their options; the first, which answers, has room for the task's answers.
+    """Kinds of call with their options; that which answers has room for the task's answers.
 
-    A published set may ask for a text longer than the answers of all other tasks.
+    A loop's turns write code, and the more room they have, the fewer outputs does the window hold:
+    there it is the last call alone that has more (see `rlm.RLM`).
     """
+    kinds, needed = dict(calls), _answer_tokens(task)
+    first = next(iter(kinds), None)
+    if first is not None and needed > kinds[first].max_tokens:
+        kind: CallKind = "last" if first == "root" else first
+        kinds[kind] = replace(kinds[first], max_tokens=needed)
+    return kinds
+
+
+def _answer_tokens(task: str) -> int:
+    """The room that a published set says its answers need; 0 where none is said."""
     given = tasks.get(task) if task in tasks.names() else None
-    needed = given.form.answer_tokens if isinstance(given, Given) else 0
-    first = next(iter(calls), None)
-    return {
-        kind: replace(own, max_tokens=max(own.max_tokens, needed)) if kind == first else own
-        for kind, own in calls.items()
-    }
+    return given.form.answer_tokens if isinstance(given, Given) else 0
 
 
 def _setup(
-    settings: Settings, client: Client, sandbox: Sandbox, options: Options | None
+    record: Record, settings: Settings, client: Client, sandbox: Sandbox
 ) -> architectures.Setup:
     return architectures.Setup(
         client=client,
@@ -339,7 +345,8 @@ def _setup(
         seconds=CELL_SECONDS,
         prompt=settings.prompt,
         limits=SandboxLimits(),
-        options=options,
+        options=_options(record, settings),
+        answer_tokens=_answer_tokens(record.task),
         max_iterations=MAX_ITERATIONS,
         concurrency=settings.concurrency,
         max_depth=settings.max_depth,

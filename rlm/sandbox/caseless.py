@@ -1,13 +1,16 @@
 """Where a keyword stands in a text in upper or lower case, at the speed of ``str.find``.
 
-The text is lower-cased once, piece by piece, and kept; each search then is ``str.find`` in the
-copy. The copy has a character for each of the text, so that places in one are places in the other:
-two characters are one in it if and only if ``re.IGNORECASE`` takes them for one. What it takes is
-memory, at most as much as the text itself.
+The text is lower-cased once, block by block as far as a search has to go, and the blocks are kept;
+each search then is ``str.find`` in the copy. An interrupt loses one block. The copy has a character
+for each of the text, so that places in one are places in the other: two characters are one in it if
+and only if ``re.IGNORECASE`` takes them for one. What it takes is memory, at most as much as the
+text itself.
 
 The worker imports this, so it imports nothing.
 """
 
+BLOCK = 65_536
+"""Characters of a block: few beside a hit that comes early, many beside a call of ``str.find``."""
 PIECE = 2048
 """Characters of a piece: one that is ASCII is lower-cased ten times as fast as one that is not."""
 KEPT = (
@@ -31,13 +34,30 @@ class Caseless:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._folded = ""
+        self._blocks: dict[int, str] = {}
 
     def find(self, keyword: str, start: int = 0) -> int:
         """Where `keyword`, not empty, stands first from `start` on; -1 if nowhere."""
-        if not self._folded:
-            self._folded = fold(self._text)
-        return self._folded.find(fold(keyword), start)
+        wanted = fold(keyword)
+        if len(wanted) > BLOCK:  # which nobody writes; it would lie across many
+            return fold(self._text).find(wanted, start)
+        while start + len(wanted) <= len(self._text):
+            number, inside = divmod(start, BLOCK)
+            found = self._block(number).find(wanted, inside)
+            if found >= 0:
+                return number * BLOCK + found
+            end = (number + 1) * BLOCK
+            first = max(start, end - len(wanted) + 1)  # that reaches into the next block
+            found = fold(self._text[first : end + len(wanted) - 1]).find(wanted)
+            if found >= 0:
+                return first + found
+            start = end
+        return -1
+
+    def _block(self, number: int) -> str:
+        if number not in self._blocks:
+            self._blocks[number] = fold(self._text[number * BLOCK : (number + 1) * BLOCK])
+        return self._blocks[number]
 
 
 def fold(text: str) -> str:

@@ -62,7 +62,7 @@ class Regex:
     """As much of the module `re` as helpers.py uses."""
 
     def __init__(self) -> None:
-        self.error, self.escape, self.IGNORECASE = re.error, re.escape, re.IGNORECASE
+        self.error = re.error
 
     def compile(self, pattern: str, flags: int = 0) -> Any:
         """A `Pattern`."""

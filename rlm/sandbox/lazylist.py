@@ -1,8 +1,9 @@
 """A list whose items are made when they are asked for.
 
 `chunk_text` gives one: the pieces of 100 MB are 100 MB more, and code often looks at five of them.
-To code it is a list. Only ``type(x) is list`` says otherwise, and the few functions of C that want
-nothing but a true list (``heapq.heapify``) refuse it with a TypeError; ``list(x)`` is one.
+To code it is a list, and ``type(x)(items)`` makes a true one. ``type(x) is list`` says otherwise,
+and what wants nothing but a true list (``heapq.heapify``, ``list.append(x, …)``, ``marshal``)
+refuses it with an error; ``list(x)`` is one. ``pprint`` writes it in one line.
 
 The worker imports this, so it imports the standard library only.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from reprlib import recursive_repr
 
 TYPE_CHECKING = False  # of typing, whose import is a tenth of a worker's start
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
     A slice is a true list. It cannot be a subclass of list, whose items C code reads from memory:
     ``json.dumps``, ``sorted`` and ``+`` would find none.
     """
+
+    def __new__(cls, *given: Any) -> Any:
+        """One of these of a count and a function; of anything else a list, as ``type(x)`` does."""
+        return super().__new__(cls) if len(given) == 2 else list(*given)
 
     def __init__(self, count: int, item: Callable[[int], Any]) -> None:
         self._indices, self._item = range(count), item
@@ -57,29 +63,29 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
             yield self[index]
             index += 1
 
-    def _true(self) -> list[Any]:
+    def _changed(self) -> list[Any]:
         """The items in memory, from now on."""
         if self._list is None:
             self._list = self[:]
         return self._list
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._true()[index] = value
+        self._changed()[index] = value
 
     def __delitem__(self, index: Any) -> None:
-        del self._true()[index]
+        del self._changed()[index]
 
     def insert(self, index: SupportsIndex, value: Any) -> None:
         """As a list does."""
-        self._true().insert(index, value)
+        self._changed().insert(index, value)
 
     def pop(self, index: SupportsIndex = -1) -> Any:
         """As a list does."""
-        return self._true().pop(index)
+        return self._changed().pop(index)
 
     def remove(self, value: Any) -> None:
         """As a list does."""
-        self._true().remove(value)
+        self._changed().remove(value)
 
     def index(self, value: Any, *bounds: SupportsIndex) -> int:
         """As a list does."""
@@ -88,15 +94,15 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
 
     def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
         """As a list does."""
-        self._true().sort(key=key, reverse=reverse)
+        self._changed().sort(key=key, reverse=reverse)
 
     def reverse(self) -> None:
         """As a list does."""
-        self._true().reverse()
+        self._changed().reverse()
 
     def extend(self, values: Iterable[Any]) -> None:
         """As a list does."""
-        self._true().extend(_true(values))  # it may be itself
+        self._changed().extend(_plain(values))  # it may be itself
 
     def clear(self) -> None:
         """As a list does."""
@@ -108,7 +114,7 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
         return copied
 
     def __add__(self, other: Any) -> Any:
-        return self[:] + _true(other)
+        return self[:] + _plain(other)
 
     def __radd__(self, other: Any) -> Any:
         return other + self[:]
@@ -124,27 +130,28 @@ class LazyList(MutableSequence):  # type: ignore[type-arg]
     __rmul__ = __mul__
 
     def __imul__(self, times: SupportsIndex) -> LazyList:
-        true = self._true()
+        true = self._changed()
         true *= times
         return self
 
     def __eq__(self, other: object) -> Any:
-        return self[:].__eq__(_true(other))
+        return self[:].__eq__(_plain(other))
 
     def __lt__(self, other: Any) -> Any:
-        return self[:].__lt__(_true(other))
+        return self[:].__lt__(_plain(other))
 
     def __le__(self, other: Any) -> Any:
-        return self[:].__le__(_true(other))
+        return self[:].__le__(_plain(other))
 
     def __gt__(self, other: Any) -> Any:
-        return self[:].__gt__(_true(other))
+        return self[:].__gt__(_plain(other))
 
     def __ge__(self, other: Any) -> Any:
-        return self[:].__ge__(_true(other))
+        return self[:].__ge__(_plain(other))
 
     __hash__ = None  # type: ignore[assignment]
 
+    @recursive_repr("[...]")
     def __repr__(self) -> str:
         return repr(self[:])
 
@@ -157,14 +164,29 @@ LazyList.__module__ = "builtins"
 
 
 def teach_json() -> None:
-    """Let ``json.dumps`` write a `LazyList`, here and in every module that uses it."""
-    refuse = json.JSONEncoder.default
+    """Let ``json.dumps`` write a `LazyList`, here and in every module that uses it.
 
-    def default(self: json.JSONEncoder, o: Any) -> Any:
-        return o[:] if type(o) is LazyList else refuse(self, o)
+    Whatever default the code gives is asked about other values alone.
+    """
+    encode = json.JSONEncoder.iterencode
 
-    json.JSONEncoder.default = default  # type: ignore[method-assign]
+    def iterencode(self: json.JSONEncoder, o: Any, _one_shot: bool = False) -> Iterator[str]:
+        own, default = vars(self), self.default
+        is_given = "default" in own
+        own["default"] = lambda each: _plain(each, default)
+        try:
+            return encode(self, o, _one_shot)  # looks for the default before it returns
+        finally:
+            if is_given:
+                own["default"] = default
+            else:
+                del own["default"]
+
+    json.JSONEncoder.iterencode = iterencode  # type: ignore[method-assign]
 
 
-def _true(value: Any) -> Any:
-    return value[:] if type(value) is LazyList else value
+def _plain(value: Any, other: Callable[[Any], Any] = lambda value: value) -> Any:
+    """The true list of a `LazyList`, which is itself from its first change on; else `other`'s."""
+    if type(value) is not LazyList:
+        return other(value)
+    return value[:] if value._list is None else value._list

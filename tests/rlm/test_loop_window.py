@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import pytest
 
@@ -191,3 +191,27 @@ def test_thinking_does_not_fill_the_history() -> None:
     history = History("s", "o")
     history.count(history.messages(), completion("abcd", 100, 3_000))
     assert history.bound(history.messages()) < 200
+
+
+@pytest.mark.parametrize(("more", "given"), [(1000, {300}), (330, range(50, 250))])
+def test_the_last_call_has_the_answers_room_and_drops_no_output_for_it(
+    sandbox: Sandbox, more: int, given: Container[int]
+) -> None:
+    """Guards against room that every turn has, for which outputs were dropped."""
+    plain = Scripted([*printing(2), "48213"])
+    run(sandbox, plain, max_iterations=2)
+    window = room(2) + count((Message("user", say("root", "last_call")),)) + more
+    client = Scripted([*printing(2), "48213"], window=window)
+    roomy = run(sandbox, client, max_iterations=2, answer_tokens=300)
+    assert (roomy.answer, roomy.ended_by) == ("48213", "turns")
+    assert client.sent == plain.sent
+    *turns, last = (o.max_tokens for o in client.options)
+    assert set(turns) == {SMALL.max_tokens}
+    assert last in given
+    assert count(client.sent[-1]) + last <= window
+
+
+def test_without_a_window_the_last_call_has_all_of_the_answers_room(sandbox: Sandbox) -> None:
+    client = Scripted(["x = 1", "48213"])
+    run(sandbox, client, max_iterations=1, answer_tokens=300)
+    assert [o.max_tokens for o in client.options] == [SMALL.max_tokens, 300]

@@ -6,9 +6,10 @@ document is the conversation without its last message, each message behind ``Use
 ``Assistant:``; the last message is the question.
 
 Scored as the dataset's card says: 0 unless the answer begins with the random word, else
-`difflib.SequenceMatcher.ratio` of what stands behind it and of the reply. Only a ratio of 1, the
-very reply, is exact. An answer ten times as long as the reply, whose ratio cannot be above 0.19,
-is given 0 without being compared, which could take hours.
+`difflib.SequenceMatcher.ratio` of what stands behind it and of the reply. Exact is the very reply,
+whatever space is at the end of either: that of an answer is lost where it is read. An answer ten
+times as long as the reply, whose ratio cannot be above 0.19, is given 0 without being compared,
+which could take hours.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def score(item: Item, text: str) -> Scores:
     if not text.startswith(word) or len(said) >= TOO_LONG * len(reply):
         return Scores(exact=False, graded=0.0)
     ratio = SequenceMatcher(None, said, reply).ratio()
-    return Scores(exact=ratio == 1.0, graded=ratio)
+    return Scores(exact=said.rstrip() == reply.rstrip(), graded=ratio)
 
 
 FORMAT: Final = Format(

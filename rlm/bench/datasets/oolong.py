@@ -11,9 +11,9 @@ stands in the gold answer. Numbers are graded by 0.75 to the power of the error,
 as dates.
 
 oolong-real: what stands in ``\boxed{}``. Numbers are graded likewise, texts compared in either
-case, and of a list the share of its members that are named is the grade. Exact is a list that names
-no others. An answer without ``\boxed{}`` is taken as if all of it stood in one: a loop's FINAL has
-no need of it.
+case, and of a list the share of its members that are named is the grade; one that stands there
+twice counts once. Exact is a list that names no others. An answer without ``\boxed{}`` is taken as
+if all of it stood in one: a loop's FINAL has no need of it.
 """
 
 from __future__ import annotations
@@ -49,12 +49,13 @@ _MONTHS: Final = (
 _DAY: Final = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _MONTH: Final = rf"(?P<name>{'|'.join(_MONTHS)})[a-z]*\.?"
 _DATES: Final = (
-    re.compile(r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"),
+    re.compile(r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?: 00:00(?::00)?)?"),
     re.compile(r"(?P<month>\d{1,2})[-/.](?P<day>\d{1,2})[-/.](?P<year>\d{4})"),
     re.compile(rf"(?:[a-z]+day,? )?{_MONTH} {_DAY},? (?P<year>\d{{4}})"),
     re.compile(rf"(?:[a-z]+day,? )?{_DAY} (?:of )?{_MONTH},? (?P<year>\d{{4}})"),
 )
-"""How people write a date; the month first where there are only numbers, as in the data."""
+"""How people write a date, and pandas with midnight behind it; the month first where there are only
+numbers, as in the data."""
 
 
 def _row(raw: bytes, file: Path) -> Row:
@@ -63,28 +64,39 @@ def _row(raw: bytes, file: Path) -> Row:
     given.require(fields, COLUMNS)
     kind, dataset = fields.get("answer_type"), fields.get("dataset")
     is_synthetic = isinstance(kind, str)
+    scorer = str(kind).rpartition(".")[2] if is_synthetic else REAL
     return Row(
         document=given.text_of("context_window_text", fields["context_window_text"]),
         query=given.text_of("question", fields["question"]),
-        answers=_gold(fields["answer"]) if is_synthetic else _real_gold(fields["answer"]),
-        scorer=f"oolong/{str(kind).rpartition('.')[2] if is_synthetic else REAL}",
+        answers=_gold(fields["answer"], scorer) if is_synthetic else _real_gold(fields["answer"]),
+        scorer=f"oolong/{scorer}",
         part=dataset if isinstance(dataset, str) else "" if is_synthetic else REAL,
     )
 
 
-def _gold(answer: object) -> tuple[str]:
+def _gold(answer: object, kind: str) -> tuple[str]:
     """The gold answer of oolong-synth: a list of one, as Python writes it; a date in ISO form."""
+    gold = _listed(answer)
+    if kind != "DATE":
+        return (gold,)
+    day = _date(gold)
+    if day is None:
+        raise UsageError(f"field 'answer' holds no date such as 2023-01-05: {gold!r}")
+    return (day.isoformat(),)
+
+
+def _listed(answer: object) -> str:
     listed: object = answer
     if isinstance(answer, str):
         try:
             if found := _GOLD_DATE.fullmatch(answer.strip()):
-                return (date(*map(int, found.groups())).isoformat(),)
+                return date(*map(int, found.groups())).isoformat()
             listed = ast.literal_eval(answer)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             listed = None
     if not isinstance(listed, list) or not listed:
         raise UsageError(f"field 'answer' must be a list such as ['spam'], not {answer!r}")
-    return (given.text_of("answer", given.number_or(listed[0])),)
+    return given.text_of("answer", given.number_or(listed[0]))
 
 
 def _real_gold(answer: object) -> tuple[str, ...]:
@@ -168,12 +180,13 @@ def _score_real(gold: list[str], text: str) -> Scores:
 
 
 def _value(text: str) -> int | str | list[str]:
-    """A number, the members between commas, or the text itself."""
+    """A number, the members between commas, each once, or the text itself; one member is itself."""
     number = _number(text)
     if number is not None:
         return number
     if "," in text:
-        return [each.strip() for each in text.split(",") if each.strip()]
+        members = list(dict.fromkeys(each.strip() for each in text.split(",") if each.strip()))
+        return _value(members[0]) if len(members) == 1 else members
     return text
 
 

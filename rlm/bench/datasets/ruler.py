@@ -10,6 +10,7 @@ Scored as scripts/eval/synthetic/constants.py and scripts/eval/evaluate.py score
 references that the answer contains, in upper or lower case; in ``qa`` one of them is enough. The
 official harness lets a model write no more than a fixed number of tokens, without which a copy of
 the document would be right. Here what stands behind four characters for each of them is cut off.
+The beginning that it hands a model in ``vt``, nearly as long, is taken off before, if it is there.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Kind:
         names: how the names of such tasks begin.
         question: with what the last question begins.
         tokens: how many the official harness lets a model write.
+        lead: the beginning of an answer that does not count as written.
         is_any: one of the references is enough.
         is_found: the references stand in the document where the evidence is, and nowhere else.
     """
@@ -48,6 +50,7 @@ class Kind:
     names: tuple[str, ...]
     question: re.Pattern[str]
     tokens: int
+    lead: re.Pattern[str] = re.compile("")
     is_any: bool = False
     is_found: bool = False
 
@@ -60,6 +63,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         ("vt", "variable_tracking"),
         re.compile(r"Question: Find all variables "),
         30,
+        re.compile(
+            r"(?:Answer:\s*)?According to the chain\(?s?\)? of variable assignment[^:]{0,120}"
+            r"they are:",
+            re.IGNORECASE,
+        ),
         is_found=True,
     ),
     "cwe": Kind(
@@ -126,7 +134,9 @@ def _evidence(row: Row) -> tuple[Span, ...]:
 def score(item: Item, text: str) -> Scores:
     """The share of the references in an answer; exact where it is all, or one in ``qa``."""
     kind = KINDS[item.scorer.partition("/")[2]]
-    said = _CONTROL.sub("\n", text.strip()).strip()[: CHARS_PER_TOKEN * kind.tokens].lower()
+    said = _CONTROL.sub("\n", text.strip()).strip()
+    lead = kind.lead.match(said)
+    said = said[lead.end() if lead else 0 :].lstrip()[: CHARS_PER_TOKEN * kind.tokens].lower()
     found = [answer.lower() in said for answer in item.answers]
     graded = float(any(found)) if kind.is_any else sum(found) / len(found)
     return Scores(exact=graded == 1.0, graded=graded)

@@ -4,6 +4,10 @@ The model's are those of its calls and of waiting for it. The harness's are the 
 answer, from the document as it was made to the answer: what was sent to the sandbox, what the
 model's code did there, what the loop did. A slope of 1 is twice the seconds for twice the length,
 0 is as many for any length.
+
+When a call began is not kept, so what calls took together is their sum. Cells whose calls
+overlapped, or failed after a time that nobody kept, would say nothing about the rest: they are left
+out, and the figure and the table say how many.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from rlm.bench.grid import label
@@ -28,6 +33,31 @@ FEWEST: Final = 1e-3
 
 TOO_NARROW: Final = 5.0
 """Inches for two plots side by side; in fewer one stands below the other."""
+
+
+LEFT_OUT: Final = "left out (calls overlapped or failed): {}"
+_CLOSED: Final = ("turns", "window", "calls", "tokens", "seconds")
+"""Ends of a loop that one more call came after."""
+_WIDE: Final = 28
+"""Characters of a column of seconds."""
+
+
+def is_apart(record: Record) -> bool:
+    """Whether the seconds that were not the model's are known: one call at a time, all answered."""
+    used, time = record.usage, record.time
+    at_once = record.limits.get("concurrency", 1)
+    if (at_once > 1 and used.sub_calls > 1) or time.model + time.queue > time.wall:
+        return False
+    made = record.iterations + used.sub_calls + (record.ended_by in _CLOSED)
+    return used.calls >= made
+
+
+def apart(panel: Panel) -> tuple[Panel, int]:
+    """A panel of the measured cells that `is_apart`, and how many others there are."""
+    found = [(s, measured(s.cells)) for s in panel.series]
+    kept = tuple(replace(s, cells=tuple(filter(is_apart, cells))) for s, cells in found)
+    left_out = sum(len(cells) for _, cells in found) - sum(len(s.cells) for s in kept)
+    return replace(panel, series=kept), left_out
 
 
 def of_model(record: Record) -> float:
@@ -59,10 +89,14 @@ def slope(panel: Panel, series: Series, seconds: Callable[[Record], float]) -> f
 
 def scaling(panel: Panel) -> Figure | None:
     """Median and range of both shares on logarithmic axes; the key gives the slopes."""
-    told = replace(panel, series=tuple(s for s in panel.series if measured(s.cells)))
+    panel, left_out = apart(panel)
+    told = replace(panel, series=tuple(s for s in panel.series if s.cells))
     key = [(handle, _named(told, name)) for handle, name in told.key]
+    key.append(style.band("least to most"))
+    if left_out:
+        key.append((Line2D([], [], linestyle=""), LEFT_OUT.format(left_out)))
     is_wide = panel.width > TOO_NARROW
-    figure = style.figure(panel.width, 2.1 if is_wide else 3.8, [*key, style.band("least to most")])
+    figure = style.figure(panel.width, 2.1 if is_wide else 3.8, key)
     both = figure.subplots(1, 2, sharey=True) if is_wide else figure.subplots(2, 1, sharey=True)
     drawn = [
         y for axes, (_, part) in zip(both, SHARES, strict=True) for y in _draw(axes, panel, part)
@@ -85,17 +119,21 @@ def scaling(panel: Panel) -> Figure | None:
 
 def table(panel: Panel) -> Iterator[str]:
     """Lines of text: seconds at each length with their range, and the slopes below."""
+    panel, left_out = apart(panel)
     names = [_whose(panel, series) for series in panel.series]
     wide = max(map(len, names))
-    yield f"{panel.title} {'':>5} {'':<{wide}} {'cells':>5}{'model, s':>22}{'harness, s':>22}"
+    heads = "".join(f" {f'{name}, s':>{_WIDE}}" for name in ("model", "harness"))
+    yield f"{panel.title} {'':>5} {'':<{wide}} {'cells':>5}{heads}"
     for series, name in zip(panel.series, names, strict=True):
         for length in panel.lengths:
-            if cells := measured(series.at(length)):
-                shares = "".join(f"{_range(cells, seconds):>22}" for _, seconds in SHARES)
+            if cells := series.at(length):
+                shares = "".join(f" {_range(cells, seconds):>{_WIDE}}" for _, seconds in SHARES)
                 yield f"{panel.title} {label(length):>5} {name:<{wide}} {len(cells):>5}{shares}"
-        slopes = "".join(f"{_shown(slope(panel, series, part)):>22}" for _, part in SHARES)
-        if measured(series.cells):
+        slopes = "".join(f" {_shown(slope(panel, series, part)):>{_WIDE}}" for _, part in SHARES)
+        if series.cells:
             yield f"{panel.title} slope {name:<{wide}} {'':>5}{slopes}"
+    if left_out:
+        yield f"{panel.title}: {LEFT_OUT.format(left_out)}"
 
 
 def _draw(axes: Axes, panel: Panel, seconds: Callable[[Record], float]) -> Iterator[float]:
@@ -105,7 +143,7 @@ def _draw(axes: Axes, panel: Panel, seconds: Callable[[Record], float]) -> Itera
         if not points:
             continue
         lengths, middle = zip(*points, strict=True)
-        found = [[max(seconds(r), FEWEST) for r in measured(series.at(n))] for n in lengths]
+        found = [[max(seconds(r), FEWEST) for r in series.at(n)] for n in lengths]
         low, high = list(map(min, found)), list(map(max, found))
         to = style.shifted(axes, right)
         band: dict[str, Any] = {"color": series.look["color"], "alpha": 0.13, "lw": 0}
@@ -118,7 +156,7 @@ def _medians(
     panel: Panel, series: Series, seconds: Callable[[Record], float]
 ) -> Iterator[tuple[int, float]]:
     for length in panel.lengths:
-        if cells := measured(series.at(length)):
+        if cells := series.at(length):
             yield length, median(map(seconds, cells))
 
 
@@ -141,4 +179,4 @@ def _shown(value: float) -> str:
 
 def _range(cells: Sequence[Record], seconds: Callable[[Record], float]) -> str:
     found = [seconds(r) for r in cells]
-    return f"{median(found):.3g} ({min(found):.2g}-{max(found):.2g})"
+    return f"{median(found):.3f} ({min(found):.3f}-{max(found):.3f})"

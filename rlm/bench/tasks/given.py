@@ -13,7 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -144,6 +144,11 @@ class Given:
     problems: tuple[Problem, ...]
     form: Format
     depths: tuple[int, ...] = ()
+    _by_number: dict[int, Line] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the lines: a session asks for each of many thousands."""
+        object.__setattr__(self, "_by_number", {line.number: line for line in self.lines})
 
     def cells(self, grid: Grid) -> Iterator[Cell]:
         """The cells of each row, by draw and architecture.
@@ -164,10 +169,9 @@ class Given:
         Raises:
             UsageError: there is no such good row, or it is not what it was when it was loaded.
         """
-        for line in self.lines:
-            if line.number == number:
-                return _item(self.name, self.form, line)
-        raise UsageError(f"{self.path} has no usable line {number}: load it again")
+        if number not in self._by_number:
+            raise UsageError(f"{self.path} has no usable line {number}: load it again")
+        return _item(self.name, self.form, self._by_number[number])
 
     def generate(self, chars: int, depth: int | None, seed: int, *, split: Split = "eval") -> Item:
         """Nothing is made here; it completes `rlm.bench.tasks.base.Task`.

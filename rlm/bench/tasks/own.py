@@ -1,6 +1,9 @@
-"""A person's own data: each line of a JSONL file is one document with one question.
+"""A person's own data: each row of a file is one document with one question.
 
 {"context": "…", "query": "…", "answer": "…", "scorer": "exact", "id": "…"}
+
+A row is a line of JSON, an object of the array in a ``.json`` file, or a row of a ``.parquet`` file
+(see `rlm.bench.tasks.rows`); all are called lines.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ class Scorer:
 
 
 def load(path: str | os.PathLike[str]) -> Given:
-    """Read a file of JSON lines; the task is called ``own-STEM`` for ``STEM.jsonl``.
+    """Read a file of rows; the task is called ``own-STEM`` for ``STEM.jsonl``.
 
     Raises:
         UsageError: it cannot be read, or has not a single good line.

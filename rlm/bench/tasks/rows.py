@@ -22,8 +22,12 @@ PARQUET: Final = ".parquet"
 SUFFIXES: Final = (".jsonl", ".json", PARQUET)
 """Of files that are looked for in a folder."""
 
-_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}]', re.DOTALL)
-"""A text, or what begins or ends an object."""
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}]', re.DOTALL)
+"""A text, which the end of the file may cut off, or what begins or ends an object."""
+_BETWEEN: Final = b" \t\r\n,[]"
+"""All that may stand between the objects of an array."""
+_MARK: Final = b"\xef\xbb\xbf"
+"""What some programs write before UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +87,48 @@ def _lines(path: Path) -> Iterator[RawRow]:
 
 def _is_array(path: Path) -> bool:
     with path.open("rb") as file:
-        return path.suffix == ".json" and file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"["
+        return path.suffix == ".json" and file.read(64).removeprefix(_MARK).lstrip()[:1] == b"["
 
 
 def _array_rows(path: Path) -> Iterator[RawRow]:
-    """The objects of an array; what is left of one that does not end is the last."""
+    """The objects of an array, and what else stands in it, which is no row that can be used."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at = depth = start = 0
-        for token in _TOKEN.finditer(content):
-            mark = content[token.start()]
-            if mark == ord("{"):
-                start = start if depth else token.start()
-                depth += 1
-            elif mark == ord("}"):
-                depth -= 1
-                if depth == 0:
-                    at += 1
-                    yield RawRow(at, start, token.end() - start, content[start : token.end()])
-        if depth:
-            yield RawRow(at + 1, start, len(content) - start, content[start:])
+        for at, (start, end) in enumerate(_members(content), 1):
+            yield RawRow(at, start, end - start, content[start:end])
+
+
+def _members(content: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """Where the objects begin and end, and what is no object between, before and behind them.
+
+    What is left of an object that does not end is the last.
+    """
+    depth = start = 0
+    end = len(_MARK) if content[: len(_MARK)] == _MARK else 0  # of the object before
+    for token in _TOKEN.finditer(content):
+        mark = content[token.start()]
+        if mark == ord("{"):
+            if depth == 0:
+                start = token.start()
+                yield from _odd(content, end, start)
+            depth += 1
+        elif mark == ord("}") and depth:
+            depth -= 1
+            if depth == 0:
+                end = token.end()
+                yield start, end
+    if depth:
+        yield start, len(content)
+    else:
+        yield from _odd(content, end, len(content))
+
+
+def _odd(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What stands in ``[start, end)`` beside what may stand between objects; nothing in order."""
+    between = content[start:end]
+    size = len(between.strip(_BETWEEN))
+    if size:
+        start += len(between) - len(between.lstrip(_BETWEEN))
+        yield start, start + size
 
 
 def _parquet_rows(path: Path, first: int = 0) -> Iterator[RawRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ def niah(number: str = NUMBER, **more: object) -> Row:
 def qa() -> Row:
     text = "Document 1:\nQuestion: of old.\nOslo is in Norway.\n\nQuestion: Where is Oslo? Answer:"
     return {"index": 0, "input": text, "outputs": ["Norway", "the kingdom"], "length": 30}
+
+
+def vt() -> Row:
+    """A row of RULER's variable tracking."""
+    names = ["VKXQP", "ZRWAB", "QPMNT", "LLSDF", "YTREW"]
+    facts = [f"VAR {b} = VAR {a}" for a, b in pairwise(names)]
+    text = "\n".join(["Memorize the chain(s).", f"VAR {names[0]} = 12345", *facts])
+    ask = "Question: Find all variables that are assigned the value 12345 in the text above."
+    return {"index": 0, "input": f"{text}\n{ask}", "outputs": names, "length": 60}
 
 
 def choice(answer: str = "B", **more: object) -> Row:

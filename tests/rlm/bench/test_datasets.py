@@ -166,6 +166,50 @@ def test_an_array_that_breaks_off_is_told(tmp_path):
     assert problem.text.startswith("no JSON: ")
 
 
+@pytest.mark.parametrize("cut", ["", "\\", '\\"'])
+def test_an_array_that_breaks_off_in_a_text_is_read_once(tmp_path, cut):
+    """Guards against a look from each quote within the text to the end of the file."""
+    path = tmp_path / "rows.json"
+    whole, rest = '{"a": "b"}', '{"context": "' + r"print(\"{\")" * 200_000 + cut
+    path.write_text(f"[{whole}, {rest}")
+    began = time.monotonic()
+    assert [row.content.decode() for row in rows.read_rows(path)] == [whole, rest]
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "contents"),
+    [
+        ('["x, {", {"a": 1}, null, {"b": 2}]', ['"x, {"', '{"a": 1}', "null", '{"b": 2}']),
+        ('[{"a": 1}}, {"b": 2}]', ['{"a": 1}', "}", '{"b": 2}']),
+        ('[}{"a": 1}', ["}", '{"a": 1}']),
+        ('[{"a": 1} junk {"b": 2}] more', ['{"a": 1}', "junk", '{"b": 2}', "more"]),
+        ("[1, 2, 3]", ["1, 2, 3"]),
+        ('\ufeff [[{"a": 1}],\r\n[{"b": 2}\t], ]', ['{"a": 1}', '{"b": 2}']),
+        ("[]", []),
+    ],
+)
+def test_what_is_no_object_of_an_array_is_a_row_too(tmp_path, text, contents):
+    """So that it is told: no row is lost without a word."""
+    path = tmp_path / "rows.json"
+    path.write_text(text, encoding="utf-8", newline="")
+    found = list(rows.read_rows(path))
+    assert [row.content.decode() for row in found] == contents
+    assert [row.at for row in found] == [i for i, _ in enumerate(contents, 1)]
+    assert [rows.read_row(path, r.start, r.size) for r in found] == [r.content for r in found]
+
+
+def test_what_is_no_object_of_an_array_is_told(tmp_path):
+    good = json.dumps(published.choice())
+    (tmp_path / "rows.json").write_text(f"[{good}, null, {good}}}, {good}]")
+    data = only("longbench-v2", tmp_path / "rows.json")
+    assert [line.number for line in data.lines] == [1, 3, 5]
+    assert [(p.number, p.text) for p in data.problems] == [
+        (2, "no JSON object: write {…}"),
+        (4, "no JSON: Expecting value at character 1"),
+    ]
+
+
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     path = write(tmp_path / "rows.parquet", published.mrcr())
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -214,6 +258,12 @@ def test_a_row_that_changed_is_noticed(tmp_path, name):
             "a.jsonl",
             published.oolong("[datetime.date(2023, 13, 1)]", "DATE"),
             r"not '\[datetime",
+        ),
+        (
+            "oolong",
+            "a.jsonl",
+            published.oolong("['Jan 2023']", "DATE"),
+            "holds no date such as 2023-01-05: 'Jan 2023'",
         ),
         ("mrcr", "a.jsonl", {"prompt": "[]"}, "no field 'answer'; .*; there are: 'prompt'"),
         ("mrcr", "a.jsonl", published.mrcr(prompt="no"), "field 'prompt' is no JSON"),
@@ -273,25 +323,44 @@ def test_ruler_hears_no_more_than_a_model_may_write_there(tmp_path):
     assert graded("ruler", path, at_the_end, "x" + at_the_end) == [1.0, 0.0]
 
 
+def test_the_beginning_that_ruler_gives_an_answer_is_not_counted(tmp_path):
+    row = published.vt()
+    path = write(tmp_path / "vt.jsonl", row)
+    lead = (
+        "According to the chain(s) of variable assignment in the text above, 5 variables are "
+        "assigned the value 12345, they are: "
+    )
+    names = " ".join(row["outputs"])
+    good = (names, lead + names, f"Answer: {lead}\n{names}")
+    bad = (lead + "x" * 120 + names, lead, lead + lead + names)
+    assert graded("ruler", path, *good, *bad) == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+
+
 # What runs of it
 
 
-@pytest.mark.parametrize("architecture", ["vanilla", "rlm"])
 @pytest.mark.parametrize(
-    ("name", "row", "room"),
-    [("mrcr", published.mrcr(), {2048}), ("longbench-v2", published.choice(), {128, 512})],
+    ("architecture", "name", "row", "room"),
+    [
+        ("vanilla", "mrcr", published.mrcr(), {"vanilla": 2048}),
+        ("vanilla", "longbench-v2", published.choice(), {"vanilla": 128}),
+        ("rlm", "mrcr", published.mrcr(), {"root": 512, "sub": 256, "last": 2048}),
+        ("repl", "mrcr", published.mrcr(), {"root": 512, "last": 2048}),
+        ("rlm", "longbench-v2", published.choice(), {"root": 512, "sub": 256}),
+    ],
 )
 def test_an_answer_has_room_for_a_whole_reply_where_one_is_asked_for(
     tmp_path, architecture, name, row, room
 ):
-    """Guards vanilla's side of MRCR: a loop may return a variable of any length."""
+    """Guards vanilla's side of MRCR: a loop may return a variable of any length, and has the room
+    where it answers in words, at its last call."""
     data = only(name, write(tmp_path / "rows.jsonl", row))
     tasks.register(data)
     runner._make_item.cache_clear()
     (cell,) = data.cells(Grid(architectures=(architecture,)))
     settings = Settings(run=tmp_path / "run", environment=runner.environment())
     with (
-        ReaderServer() as server,
+        ReaderServer(window=16_384) as server,
         closing(connect(server.spec)) as client,
         closing(open_sandbox()) as sandbox,
     ):
@@ -299,9 +368,13 @@ def test_an_answer_has_room_for_a_whole_reply_where_one_is_asked_for(
         bodies = [asked.body for asked in server.asked if asked.path.endswith("completions")]
     record = done.record
     assert record.scores is not None
-    assert bodies[0]["max_tokens"] in room
-    first = next(iter(record.model.options["sampling"].values()))
-    assert first["max_tokens"] == bodies[0]["max_tokens"]
+    sampling = record.model.options["sampling"]
+    assert {kind: own["max_tokens"] for kind, own in sampling.items()} == room
+    assert bodies[0]["max_tokens"] == next(iter(room.values()))
+    is_closed = record.ended_by == "turns"
+    assert is_closed == (architecture != "vanilla")
+    if is_closed:
+        assert bodies[-1]["max_tokens"] == room.get("last", room["root"])
     assert runner.places([record], settings, client.info()) == {cell}
 
 
@@ -391,6 +464,17 @@ def test_oolong_synth_by_kind_of_answer(tmp_path, answer, kind, said, grade):
 
 
 @pytest.mark.parametrize(
+    "answer",
+    ["['01/05/2023']", "['Jan 05, 2023']", "['2023-01-05 00:00:00']", "['2023-01-05']"],
+)
+def test_a_gold_date_of_oolong_may_be_written_as_people_do(tmp_path, answer):
+    path = write(tmp_path / "rows.jsonl", published.oolong(answer, "DATE"))
+    assert only("oolong", path).item(1).gold == "2023-01-05"
+    said = ("Date: Jan 5, 2023", "Date: 2023-01-06", "Date: ham", "Date: 2023-01-05 00:00:00")
+    assert graded("oolong", path, *said) == [1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
     ("answer", "said", "grade"),
     [
         ("84", r"In all \boxed{84}.", 1.0),
@@ -403,6 +487,13 @@ def test_oolong_synth_by_kind_of_answer(tmp_path, answer, kind, said, grade):
         ("Vex, Vax", r"\boxed{\text{Vax, Vex}}", 1.0),
         ("Vex, Vax, Keyleth", "Vax, Percy", 1 / 3),
         ("Vex, Vax", "Vex", 0.0),
+        ("Vex, Vex, Vax", "Vex, Vex, Vax", 1.0),
+        ("Vex, Vex, Vax", "Vax, Vex", 1.0),
+        ("Vex,", "Vex,", 1.0),
+        ("Vex,", r"\boxed{vex}", 1.0),
+        ("Vex, Vex", "Vex", 1.0),
+        ("84,", "84,", 1.0),
+        ("84", "85,", 0.75),
     ],
 )
 def test_oolong_real(tmp_path, answer, said, grade):
@@ -433,6 +524,16 @@ def test_a_long_reply_is_like_itself(tmp_path):
     reply = "abab ba ab\n" * 300
     path = write(tmp_path / "rows.jsonl", published.mrcr(answer=WORD + reply))
     assert graded("mrcr", path, WORD + reply) == [1.0]
+
+
+@pytest.mark.parametrize("end", ["\n", " \n\n", ""])
+def test_a_reply_that_ends_in_space_can_be_repeated(tmp_path, end):
+    """An answer has none at its end: vanilla strips it."""
+    data = only("mrcr", write(tmp_path / "rows.jsonl", published.mrcr(answer=WORD + POEM + end)))
+    scores = data.score(data.item(1), WORD + POEM)
+    assert scores.exact
+    assert scores.graded == SequenceMatcher(None, POEM, POEM + end).ratio()
+    assert not data.score(data.item(1), WORD + POEM[:-1]).exact
 
 
 def test_a_copy_of_the_document_is_not_compared(tmp_path):

@@ -9,6 +9,7 @@ import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,25 @@ def test_what_a_file_may_hold_besides(write, tmp_path):
     data = load(path)
     assert ([line.number for line in data.lines], data.problems) == ([1, 4], ())
     assert data.item(1).document == data.item(4).document == GOOD["context"]
+
+
+def test_lines_are_not_searched_for_each_item(write):
+    """Guards a run of many thousands of rows, each of which looked at all before it."""
+
+    class Counted(tuple[Line, ...]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[Line]:
+            Counted.looks += 1
+            return super().__iter__()
+
+    data = load(write(GOOD, GOOD | {"answer": "Rome"}))
+    counted = replace(data, lines=Counted(data.lines))
+    before = Counted.looks
+    assert [counted.item(number).gold for number in (2, 1, 2)] == ["Rome", "48213", "Rome"]
+    with pytest.raises(UsageError, match="no usable line 3"):
+        counted.item(3)
+    assert Counted.looks == before
 
 
 @pytest.mark.parametrize("name", ["data.json", "data.parquet"])

@@ -205,11 +205,60 @@ def test_slopes_are_the_powers_of_the_length_of_each_share(tmp_path, drawing, ca
     )
     assert [row.split() for row in rows if "grep" in row or "slope" in row] == [
         ["niah", "slope", "rlm", "0.00", "0.75"],
-        *[["niah", n, "grep", "3", "0", "(0-0)", *rest] for n, *rest in (
-            ("1k", "2.05", "(1-3.1)"), ("2k", "4.1", "(2-6.1)"),
+        *[["niah", n, "grep", "3", "0.000", "(0.000-0.000)", *rest] for n, *rest in (
+            ("1k", "2.048", "(1.024-3.072)"), ("2k", "4.096", "(2.048-6.144)"),
         )],
         ["niah", "slope", "grep", "-", "1.00"],
     ]  # fmt: skip
+
+
+def test_columns_of_seconds_stand_apart(tmp_path, capsys):
+    """Guards against the letters of 9.537e-07, which ran into the next column."""
+    times = (Seconds(wall=3.6e-6, model=1.2345e-6), Seconds(wall=86_400.5, model=43_200.1))
+    rows = [replace(record(str(i)), time=each) for i, each in enumerate(times)]
+    stored(tmp_path / "run", *rows)
+    assert main(["plot", str(tmp_path / "run"), "--kind", "scaling", "-o", str(tmp_path)]) == 0
+    row = capsys.readouterr().out.splitlines()[2]
+    assert row.split() == [
+        *("niah", "1k", "rlm", "2"),
+        *("21600.050", "(0.000-43200.100)", "21600.200", "(0.000-43200.400)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_apart"),
+    [
+        ({}, True),
+        ({"limits": {"concurrency": 4}}, False),
+        ({"limits": {"concurrency": 4}, "usage": Tokens(calls=3, sub_calls=1)}, True),
+        ({"time": Seconds(wall=3.0, model=2.0, queue=1.5)}, False),
+        ({"usage": Tokens(calls=4, sub_calls=3)}, False),  # one of them failed
+        ({"ended_by": "turns"}, False),  # the last call failed
+        ({"ended_by": "turns", "usage": Tokens(calls=6, sub_calls=3)}, True),
+    ],
+)
+def test_cells_whose_calls_overlapped_or_failed_do_not_scale(
+    tmp_path, drawing, capsys, changes, is_apart
+):
+    """The harness's share is what the calls leave, and is unknown there."""
+    first = replace(
+        record("a"),
+        time=Seconds(wall=3.0, model=1.0),
+        usage=Tokens(calls=5, sub_calls=3),
+        iterations=2,
+        ended_by="final",
+    )
+    other = replace(first, key="b", **changes)
+    stored(tmp_path / "run", first, other, replace(first, key="c", verdict="truncated"))
+    figure = scaling.scaling(panel(str(tmp_path / "run")))
+    key = [text.get_text() for text in figure.legends[0].get_texts()]
+    said = "left out (calls overlapped or failed): 1"
+    assert (said in key) == (not is_apart)
+    where = ["plot", str(tmp_path / "run"), "--kind", "scaling", "-o", str(tmp_path / "plots")]
+    assert main(where) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[2].split()[3] == str(1 + is_apart)
+    assert (f"niah: {said}" in told) == (not is_apart)
 
 
 def test_scaling_of_one_length_has_no_slope(tmp_path, drawing):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlm.sandbox.caseless import KEPT, OTHER, PIECE, Caseless, fold
+from rlm.sandbox import caseless
+from rlm.sandbox.caseless import BLOCK, KEPT, OTHER, PIECE, Caseless, fold
 
 EVERY = [chr(code) for code in range(sys.maxunicode + 1)]
 ODD = st.sampled_from(KEPT + OTHER + "İIKÅßẞΣ\u039cEéÉЖж𐐀𐐨aAsS .\ud800")
@@ -65,3 +67,57 @@ def test_a_keyword_may_lie_across_two_pieces() -> None:
     assert text[PIECE - 3 :].startswith("Harbour")
     assert finder.find("hARBOUR") == PIECE - 3
     assert text[finder.find("quay") :] == "Quay"
+
+
+@given(odd_texts, st.data(), st.lists(st.integers(0, 45), min_size=1, max_size=3))
+def test_places_are_those_of_re_in_blocks_of_any_size(
+    text: str, data: st.DataObject, starts: list[int]
+) -> None:
+    """One finder for several searches, with keywords that lie across blocks or hold whole ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(caseless, "BLOCK", data.draw(st.integers(1, 9)))
+        finder = Caseless(text)
+        for start in starts:
+            at = data.draw(st.integers(0, len(text)))
+            keyword = text[at : at + data.draw(st.integers(1, 12))].swapcase() or "k"
+            hit = re.compile(re.escape(keyword), re.IGNORECASE).search(text, start)
+            assert finder.find(keyword, start) == (hit.start() if hit else -1)
+
+
+@pytest.mark.parametrize("end", [-7, -6, -3, -1, 0])
+def test_a_keyword_may_lie_across_two_blocks(end: int) -> None:
+    at = 2 * BLOCK + end
+    text = "é" + "x" * (at - 1) + "Harbour" + "x" * BLOCK + "hARBOUR"
+    finder = Caseless(text)
+    assert finder.find("harbour") == at
+    assert finder.find("HARBOUR", at) == at
+    assert finder.find("HARBOUR", at + 1) == at + 7 + BLOCK
+    assert finder.find("harbour", at + 8 + BLOCK) == -1
+
+
+def test_no_more_is_lower_cased_than_a_search_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a first call with an early hit, and what an interrupted search had done."""
+    text, folded = "x" * 10 * BLOCK + "Quay", []
+
+    def counted(part: str) -> str:
+        folded.append(len(part))
+        return fold(part)
+
+    monkeypatch.setattr(caseless, "fold", counted)
+    finder = Caseless("Harbour" + text)
+    assert finder.find("harbour") == 0
+    assert sum(folded) <= BLOCK + 100
+    assert finder.find("quay", 3 * BLOCK) == 10 * BLOCK + 7
+    assert sum(folded) <= 9 * BLOCK + 300
+    folded.clear()
+    assert finder.find("quay") == 10 * BLOCK + 7
+    assert sum(folded) <= 2 * BLOCK + 300
+    folded.clear()
+    assert finder.find("quay") == 10 * BLOCK + 7
+    assert sum(folded) <= 300
+
+
+def test_a_keyword_longer_than_a_block() -> None:
+    text = "x" + "Aé" * BLOCK + "y"
+    assert Caseless(text).find(text[1:-1].lower(), 1) == 1
+    assert Caseless(text).find(text[1:-1].lower(), 2) == -1

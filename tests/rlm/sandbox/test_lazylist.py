@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy  # noqa: F401  (what the codes below use)
+import dataclasses
 import heapq
 import itertools
 import json
 import pickle  # noqa: F401
+import pprint
 import random  # noqa: F401
 from collections.abc import MutableSequence, Sequence  # noqa: F401
 from typing import Any
@@ -42,6 +44,12 @@ READS = (
     "random.Random(1).sample(x, 2)", "random.Random(1).choice(x)", "copy.copy(x)",
     "copy.deepcopy(x)", "type(copy.copy(x))", "pickle.loads(pickle.dumps(x))", "first(x)",
     "[].__add__(list(x))", "type(x[:2])", "type(x + [])", "[*range(2)][0:1] + x",
+    "json.dumps(x, default=str)", "json.dumps({'a': x, 'b': {1}}, default=list)",
+    "json.dumps([x, {1}], cls=Writer)", "json.dumps([x, {1}], cls=Writer, indent=2)",
+    "''.join(Writer().iterencode([x, {1}]))", "json.dumps([x], default=lambda y: y.__dict__)",
+    "type(x)('ab')", "type(x)()", "type(x)(x)", "type(type(x)(x)) is list", "x.__class__('ab')",
+    "dataclasses.asdict(Holder(x))", "dataclasses.astuple(Holder(x))", "Holder(x)",
+    "type(dataclasses.asdict(Holder(x))['held']) is list",
 )  # fmt: skip
 ERRORS = (
     "x[4]", "x[-5]", "x['a']", "x[1.0]", "x.index('a')", "x.remove('a')", "hash(x)", "x + 'a'",
@@ -55,6 +63,19 @@ CHANGES = (
     "x.__delitem__(slice(0, 2))", "x.__iadd__(['a'])", "x.__iadd__(x)", "x.__imul__(2)",
     "random.Random(1).shuffle(x)", "x.__setitem__(slice(1, 1), x)",
 )  # fmt: skip
+
+
+@dataclasses.dataclass
+class Holder:
+    held: Any
+
+
+class Writer(json.JSONEncoder):
+    """Has a default of its own, and counts how often it is asked."""
+
+    def default(self, o: Any) -> Any:
+        self.asked = getattr(self, "asked", 0) + 1
+        return sorted(o) if isinstance(o, set) else repr(o)
 
 
 def first(x: Any) -> Any:
@@ -71,7 +92,7 @@ def value(code: str, x: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def json_that_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json.JSONEncoder, "default", json.JSONEncoder.default)
+    monkeypatch.setattr(json.JSONEncoder, "iterencode", json.JSONEncoder.iterencode)
     teach_json()
 
 
@@ -103,6 +124,18 @@ def test_changes(code: str) -> None:
 def test_json_still_refuses_what_it_does_not_know() -> None:
     with pytest.raises(TypeError, match="Object of type object is not JSON serializable"):
         json.dumps(object())
+    with pytest.raises(TypeError, match="Object of type object is not JSON serializable"):
+        json.dumps([lazy(), object()], indent=1)
+
+
+def test_an_encoder_is_left_as_it_was() -> None:
+    encoder = json.JSONEncoder(default=str)
+    before = dict(vars(encoder))
+    assert encoder.encode([lazy(), 1j]) == json.dumps([true(), "1j"])
+    assert vars(encoder) == before
+    writer = Writer()
+    assert writer.encode([lazy(), {1}, {2}]) == json.dumps([true(), [1], [2]])
+    assert vars(writer) == {**vars(Writer()), "asked": 2}
 
 
 def test_what_it_is_not() -> None:
@@ -110,6 +143,10 @@ def test_what_it_is_not() -> None:
     assert type(lazy()) is not list
     with pytest.raises(TypeError, match=r"must be (a )?list"):
         heapq.heapify(lazy())
+    with pytest.raises(TypeError, match="'append' for 'list'"):
+        list.append(lazy(), "a")
+    assert "\n" in pprint.pformat(true(20))
+    assert "\n" not in pprint.pformat(lazy(20))
     with pytest.raises(TypeError, match="cannot be assigned"):
         lazy().__class__ = tuple
 
@@ -131,6 +168,16 @@ def test_only_what_is_asked_for_is_made() -> None:
 def test_what_is_added_while_it_is_read_is_read_too() -> None:
     x = lazy(2)
     assert [x.append("more") or each for each in x if len(x) < 5][-1] == "more"
+
+
+@pytest.mark.parametrize("code", ["repr(x)", "str(x)", "[repr(y) for y in x]"])
+def test_one_that_holds_itself_can_be_shown(code: str) -> None:
+    x, expected = lazy(), true()
+    x.append(x)
+    expected.append(expected)  # type: ignore[arg-type]
+    assert value(code, x) == value(code, expected)
+    with pytest.raises(ValueError, match="Circular reference"):
+        json.dumps(x)
 
 
 class Twins(RuleBasedStateMachine):
