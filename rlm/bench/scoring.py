@@ -33,6 +33,8 @@ _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 _WITH_DIGITS: Final = re.compile(r"(?:(?<![\w.])(-)\$?)?([\w.]*\d\w*(?:\.\d\w*)*)")
 _EDGES: Final = " \t\r\n\"'`*“”‘’.,;:!?()[]{}<>$"  # noqa: RUF001
 _LEAD_IN: Final = re.compile(r"\A[^:,;\n\[]{1,80}:\*{0,2}(?=\s)")
+_SAYS: Final = re.compile(r"\A[^:,;\n\[(]{1,80}?\s(?:are|is)\s+", re.IGNORECASE)
+_DENIAL: Final = re.compile(r"\b(?:not|no|none|neither|nor|never|without|except)\b|n['’]t\b", re.I)  # noqa: RUF001
 _BULLET: Final = re.compile(r"\s*(?:[-*•]\s+|\d+[.)]\s+)?(?:and\s+)?", re.IGNORECASE)
 _BRACKETED: Final = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
 _JOINT: Final = re.compile(r"\s*&\s*|\s+and\s+|\s+[-–—]\s+|\s*,\s*")  # noqa: RUF001
@@ -61,14 +63,16 @@ def score_answer(gold: str, text: str, *others: str, rivals: Iterable[str] = ())
 def score_set(gold: Collection[str], text: str) -> Scores:
     """Score a list in any order: exact if the sets are equal, graded by F1.
 
-    An answer is a JSON list, or its members stand between commas, semicolons or line breaks, after
-    a bullet or a number if it likes, and all of it after a few words with a colon. What stands in a
-    member of `gold` does not separate. So a comma within a number separates, too.
+    An answer is a JSON list, or its members stand between commas, semicolons, line breaks or
+    ``and`` (numbers also between blanks), after a bullet or a number if it likes. A few words that
+    end in a colon, ``are`` or ``is`` may stand before all of it, or before every member; so may a
+    word such as ``VAR`` that is the same before every member. What stands in a member of `gold`
+    does not separate. So a comma within a number separates, too.
 
-    A list `MAX_EXTRA_CHARS` longer than `gold` is wrong; repetitions make it longer.
+    Members `MAX_EXTRA_CHARS` longer than those of `gold` are wrong; repetitions make them longer.
     """
     want = {_member(each) for each in gold} - {""}
-    got = [member for member in _members(text, "".join(want)) if member]
+    got = [member for member in _members(text, want) if member]
     found = set(got)
     if sum(map(len, got)) > sum(map(len, want)) + MAX_EXTRA_CHARS:
         return _all_or_nothing(False)
@@ -173,18 +177,68 @@ def _plain(word: str) -> str:
     return word.rstrip("0").rstrip(".") if "." in word and _NUMBER.fullmatch(word) else word
 
 
-def _members(text: str, kept: str) -> list[str]:
-    """What a list in an answer holds; no character of `kept` separates or leads in."""
+def _members(text: str, want: Collection[str]) -> list[str]:
+    """What a list in an answer holds; nothing that stands in `want` separates or leads in."""
+    entries = _json_list(text)
+    if entries is None:
+        entries = _split(text, want)
+        if not all(_without_lead_in(each, want) != each for each in entries):
+            entries = _split(_without_lead_in(text, want), want)
+        if all(_without_lead_in(each, want) != each for each in entries):
+            entries = [_without_lead_in(each, want) for each in entries]
+    entries = _without_label([_BULLET.sub("", str(each), count=1) for each in entries], want)
+    if all(map(_NUMBER.fullmatch, want)):
+        entries = [part for each in entries for part in _numbers_apart(each)]
+    return [_member(each) for each in entries]
+
+
+def _json_list(text: str) -> list[object] | None:
     try:
         listed = json.loads(text)
     except (ValueError, RecursionError):
-        listed = None
-    if isinstance(listed, list):
-        return [_member(str(each)) for each in listed]
-    if ":" not in kept:
-        text = _LEAD_IN.sub("", text.lstrip())
+        return None
+    return listed if isinstance(listed, list) else None
+
+
+def _split(text: str, want: Collection[str]) -> list[str]:
+    """What stands between marks and ``and``, but for those within a member of `want`."""
+    kept = " ".join(want)
     marks = "".join(mark for mark in ",;\n" if mark not in kept)
-    return [_member(each) for each in re.split(f"[{marks}]|{_BETWEEN_QUOTES}", text)]
+    between = f"[{marks}]|{_BETWEEN_QUOTES}" if marks else _BETWEEN_QUOTES
+    if not re.search(r"\band\b", kept):
+        between += r"|(?i:\s+and\s+)"
+    return [each for each in re.split(between, text) if each.strip()]
+
+
+def _without_lead_in(text: str, want: Collection[str] = ()) -> str:
+    """`text` without the few words before it that end in a colon or a verb, if there are any.
+
+    What denies leads in nothing: "none of these: …".
+    """
+    text = text.lstrip()
+    for lead_in, mark in ((_LEAD_IN, r":"), (_SAYS, r"\b(?:are|is)\b")):
+        found = lead_in.match(text)
+        if found and not any(re.search(mark, each) for each in want):
+            return text if _DENIAL.search(found.group()) else text[found.end() :]
+    return text
+
+
+def _without_label(entries: list[str], want: Collection[str]) -> list[str]:
+    """`entries` without the word that stands before each, such as ``VAR`` or ``code``: no name."""
+    parts = [each.strip(_EDGES).split() for each in entries]
+    first = {part[0] for part in parts if part}
+    label = first.pop() if len(first) == 1 and len(entries) > 1 else ""
+    is_label = label.isalpha() and (label.islower() or label.isupper())
+    is_new = not _DENIAL.search(label) and label.casefold() not in " ".join(want).split()
+    if is_label and is_new and all(len(part) == 2 for part in parts):
+        return [part[1] for part in parts]
+    return entries
+
+
+def _numbers_apart(entry: str) -> list[str]:
+    """The numbers between the blanks of an entry that holds nothing else."""
+    parts = entry.strip(_EDGES).split()
+    return parts if len(parts) > 1 and all(map(_NUMBER.fullmatch, parts)) else [entry]
 
 
 def _entries(text: str) -> list[str]:
