@@ -39,6 +39,7 @@ _BULLET: Final = re.compile(r"\s*(?:[-*•]\s+|\d+[.)]\s+)?(?:and\s+)?", re.IGNO
 _BRACKETED: Final = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
 _JOINT: Final = re.compile(r"\s*&\s*|\s+and\s+|\s+[-–—]\s+|\s*,\s*")  # noqa: RUF001
 """Between the names of a pair."""
+_WORD: Final = re.compile(r"\w+")
 _BETWEEN_QUOTES: Final = r"(?<=[\"'])\s*,\s*(?=[\"'])"
 _MATCH: Final = """
 import json, re, sys
@@ -84,16 +85,16 @@ def score_set(gold: Collection[str], text: str) -> Scores:
 def score_pairs(gold: Collection[Collection[str]], text: str) -> Scores:
     """Score a list of pairs, in any order and each either way round: exact, or graded by F1.
 
-    Pairs stand between semicolons or line breaks, in brackets of their own, or in a JSON list.
-    Within a pair stand ``&``, ``and``, a dash or a comma; where ``&`` or ``and`` is in all of them,
-    a comma separates pairs. What is no pair counts as a wrong one.
+    Pairs stand between semicolons or line breaks, in a JSON list, or each in brackets, outside of
+    which stands nothing but marks; a few words may lead in, as in `score_set`. Within a pair stand
+    ``&``, ``and``, a dash or a comma; where ``&`` or ``and`` is in all of them, a comma separates
+    pairs. What is no pair counts as a wrong one.
 
-    A list `MAX_EXTRA_CHARS` longer than `gold` is wrong; repetitions make it longer.
+    An answer whose words, all of them, are `MAX_EXTRA_CHARS` longer than `gold` is wrong.
     """
     want = {frozenset(map(_member, pair)) for pair in gold}
-    got = [pair for pair in map(_pair, _entries(text)) if pair]
-    found = set(got)
-    if _names_chars(got) > _names_chars(list(want)) + MAX_EXTRA_CHARS:
+    found = {pair for pair in map(_pair, _entries(text)) if pair}
+    if _said(text) > _said(" ".join(name for pair in want for name in pair)) + MAX_EXTRA_CHARS:
         return _all_or_nothing(False)
     if found == want:
         return _all_or_nothing(True)
@@ -243,16 +244,16 @@ def _numbers_apart(entry: str) -> list[str]:
 
 def _entries(text: str) -> list[str]:
     """What an answer lists: one text for each pair."""
-    try:
-        listed = json.loads(text)
-    except (ValueError, RecursionError):
-        listed = None
-    if isinstance(listed, list):
+    listed = _json_list(text)
+    if listed is not None:
         return [" & ".join(map(str, e)) if isinstance(e, list) else str(e) for e in listed]
+    rest = _without_lead_in(text)
+    if not _JOINT.search(text[: len(text) - len(rest)].strip()):  # else a pair would lead in
+        text = rest
     bracketed = _BRACKETED.findall(text)
-    if bracketed and all(_JOINT.search(each) for each in bracketed):
+    if all(_JOINT.search(each) for each in bracketed) and not _said(_BRACKETED.sub("", text)):
         return bracketed
-    entries = re.split(r"[;\n]", _LEAD_IN.sub("", text.lstrip()))
+    entries = re.split(r"[;\n]", text)
     for joint in (r"&", r"\band\b"):
         if all(re.search(joint, e) for e in entries if e.strip()):
             between = r",|\band\b" if joint == "&" else ","
@@ -269,8 +270,10 @@ def _pair(text: str) -> frozenset[str]:
     return names if len(parts) == 2 or not names else frozenset([_member(text)])
 
 
-def _names_chars(pairs: Collection[frozenset[str]]) -> int:
-    return sum(len(name) for pair in pairs for name in pair)
+def _said(text: str) -> int:
+    """Characters of the words of a text, one more for each; ``and`` and numbering are none."""
+    words = _WORD.findall(re.sub(r"(?m)^\s*\d+[.)]|\b(?i:and)\b", "", text))
+    return sum(len(word) + 1 for word in words)
 
 
 def _member(text: str) -> str:
