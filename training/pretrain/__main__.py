@@ -36,7 +36,7 @@ def main() -> None:
     add = parser.add_argument
     add("--tokens", type=float, default=28e6, help="tokens to train on (default: 28e6)")
     add("--demos", type=int, default=6000, help="demonstrations to play (default: 6000)")
-    add("--tasks-tokens", type=float, default=6e6, help="more, on task families (default: 6e6)")
+    add("--tasks-tokens", type=float, default=5e6, help="more, on task families (default: 5e6)")
     add("--tasks-demos", type=int, default=3500, help="demonstrations of these (default: 3500)")
     add("--base-tokens", type=float, default=1.5e6, help="tokens of the other end (default: 1.5e6)")
     add("--base-demos", type=int, default=2000, help="demonstrations with errors (default: 2000)")

@@ -18,6 +18,10 @@ ABSENT = "not found"
 """What the embedded model says when the text does not hold the answer."""
 
 
+LEAST_FILLER = 40
+"""Characters of a page beside its facts."""
+
+
 @dataclass(frozen=True)
 class Level:
     """How hard a page is.
@@ -99,7 +103,7 @@ class Page:
 
 
 def make_page(stream: Stream, chars: int, facts: int, level: Level) -> Page:
-    """A page of exactly `chars` characters with `facts` facts at random depths."""
+    """A page of `chars` characters, more where its facts need them, with facts at random depths."""
     taken: set[str] = set()
     made = [make_fact(stream, level, taken)]
     for _ in range(facts):
@@ -110,6 +114,7 @@ def make_page(stream: Stream, chars: int, facts: int, level: Level) -> Page:
     prosaic = stream.random() < 0.4
     sentence = prose.filler("train") if prosaic else random_sentences(without=keys)
     placed = sorted((stream.random(), fact.sentence, fact) for fact in present)
+    chars = max(chars, sum(len(text) + 1 for _, text, _ in placed) + LEAST_FILLER)
     text, _ = document(stream, sentence, chars, [(depth, text) for depth, text, _ in placed])
     return Page(text, tuple(fact for _, _, fact in placed), missing)
 

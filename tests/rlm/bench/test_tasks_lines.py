@@ -25,10 +25,10 @@ both = st.sampled_from(["aggregate", "aggregate_visible"])
 NOUN = re.compile(rf"\b(?:{'|'.join(kind_of())})\b")
 SLOTS = {"date": "1", "person": "2", "noun": "3", "filler": "4", "kind": "5"}
 PINNED = {
-    ("aggregate", "eval"): "ba91643b83b0206a",
-    ("aggregate", "train"): "251e35c590b84b27",
-    ("aggregate_visible", "eval"): "13be8f283dba6b78",
-    ("aggregate_visible", "train"): "600c401f79a7933f",
+    ("aggregate", "eval"): "9b18bb19f98f1671",
+    ("aggregate", "train"): "437991d842736dc8",
+    ("aggregate_visible", "eval"): "f28c9ae2ba3e83a2",
+    ("aggregate_visible", "train"): "bfe29d102fcd2753",
 }
 
 
