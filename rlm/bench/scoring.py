@@ -34,7 +34,10 @@ _WITH_DIGITS: Final = re.compile(r"(?:(?<![\w.])(-)\$?)?([\w.]*\d\w*(?:\.\d\w*)*
 _EDGES: Final = " \t\r\n\"'`*“”‘’.,;:!?()[]{}<>$"  # noqa: RUF001
 _LEAD_IN: Final = re.compile(r"\A[^:,;\n\[]{1,80}:\*{0,2}(?=\s)")
 _SAYS: Final = re.compile(r"\A[^:,;\n\[(]{1,80}?\s(?:are|is)\s+", re.IGNORECASE)
-_DENIAL: Final = re.compile(r"\b(?:not|no|none|neither|nor|never|without|except)\b|n['’]t\b", re.I)  # noqa: RUF001
+_DENIAL: Final = re.compile(
+    r"(?:\b(?:not|no|none|neither|nor|never|without|except)\b|n['’]t\b)",  # noqa: RUF001
+    re.IGNORECASE,
+)
 _BULLET: Final = re.compile(r"\s*(?:[-*•]\s+|\d+[.)]\s+)?(?:and\s+)?", re.IGNORECASE)
 _BRACKETED: Final = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
 _JOINT: Final = re.compile(r"\s*&\s*|\s+and\s+|\s+[-–—]\s+|\s*,\s*")  # noqa: RUF001
@@ -55,10 +58,14 @@ def score_answer(gold: str, text: str, *others: str, rivals: Iterable[str] = ())
         gold: what is right.
         text: the answer.
         others: what is right too.
-        rivals: what makes an answer wrong where it stands in it as a whole word.
+        rivals: what makes an answer wrong where it stands in it as a whole word. Where there are
+            some, one of a few words is asked for, and "not a bird" names another one.
     """
-    right = any(is_correct(each, text) for each in (gold, *others))
-    return _all_or_nothing(right and not any(_stands(each, text) for each in rivals))
+    golds, against = (gold, *others), tuple(rivals)
+    right = any(is_correct(each, text) for each in golds)
+    if against and any(_is_denied(each, text) for each in golds):
+        right = False
+    return _all_or_nothing(right and not any(_stands(each, text) for each in against))
 
 
 def score_set(gold: Collection[str], text: str) -> Scores:
@@ -104,12 +111,13 @@ def score_pairs(gold: Collection[Collection[str]], text: str) -> Scores:
 def score_count(gold: int, text: str) -> Scores:
     """Score a whole number: graded by `COUNT_BASE` to the power of the error.
 
-    An answer with no number, or with a second one, or much longer than `gold`, is wrong.
+    An answer with no number, or with a second one, or with one that begins with a zero, or much
+    longer than `gold`, is wrong.
     """
     got = normalise(text)
     numbers = _numbers(got)
     number = numbers.pop() if len(numbers) == 1 else ""
-    if not re.fullmatch(r"-?\d+", number) or len(got) > len(str(gold)) + MAX_EXTRA_CHARS:
+    if not re.fullmatch(r"-?(?:0|[1-9]\d*)", number) or len(got) > len(str(gold)) + MAX_EXTRA_CHARS:
         return _all_or_nothing(False)
     return _scores(int(number) == gold, COUNT_BASE ** abs(int(number) - gold))
 
@@ -159,6 +167,13 @@ def _stands(part: str, text: str) -> bool:
     """Whether `part` stands in `text` as a whole word, both normalised."""
     want, got = normalise(part), normalise(text)
     return re.search(rf"(?<![\w.]){re.escape(want)}(?![\w]|\.\d)", got) is not None
+
+
+def _is_denied(part: str, text: str) -> bool:
+    """Whether a ``not`` or the like stands directly before `part`; never of a number."""
+    want, got = normalise(part), normalise(text)
+    denied = rf"{_DENIAL.pattern}[^\w.,:;!?]+(?:(?:an?|the|any)\s+)?{re.escape(want)}(?!\w)"
+    return not _NUMBER.fullmatch(want) and re.search(denied, got) is not None
 
 
 def normalise(text: str) -> str:

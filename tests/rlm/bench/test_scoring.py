@@ -117,6 +117,29 @@ def test_an_answer_that_holds_a_rival_is_wrong(text):
     assert not score_answer("Copper Lantern", text, rivals=("Amber Gate", "not stated")).exact
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Not a bird", "no bird", "No birds.", "neither bird", "It isn't a bird", "not the bird"),
+        *("It is not bird", "It isn\N{RIGHT SINGLE QUOTATION MARK}t any bird", "nor a bird"),
+        *("**not** bird", "not 'a bird'", 'no "bird"'),
+    ],
+)
+def test_of_two_kinds_a_denied_one_is_the_other(text):
+    assert not score_answer("bird", text, "birds", rivals=("game", "games")).exact
+
+
+@pytest.mark.parametrize("text", ["A bird, no doubt.", "No. Bird!", "bird, not sure", "no, a bird"])
+def test_a_denial_of_something_else_denies_nothing(text):
+    assert score_answer("bird", text, "birds", rivals=("game", "games")).exact
+
+
+def test_a_number_and_an_abstention_are_not_denied():
+    assert score_answer("48213", "badge no 48213", rivals=("not stated",)).exact
+    assert score_answer("not stated", "It is not stated.", rivals=("48213",)).exact
+    assert score_answer("no answer", "no answer", "not stated", rivals=("48213",)).exact
+
+
 CITIES = ("Paris", "Rome", "London")
 SAME = [
     (CITIES, "Rome, London, Paris"),
@@ -254,6 +277,10 @@ def test_f1_of_lists_is_what_it_is_of_sets(gold, random):
         (7, "7.5", 0.0),
         (7, "7 or 8", 0.0),
         (7, "v7", 0.0),
+        (12, "012", 0.0),
+        (7, "-07", 0.0),
+        (0, "0", 1.0),
+        (0, "00", 0.0),
         (7, "", 0.0),
         (7, "7" + " and so on" * 11, 0.0),
         (7, "9" * 90, 0.0),
