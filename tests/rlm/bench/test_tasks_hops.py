@@ -65,6 +65,26 @@ def test_the_document_holds_its_facts_once_and_says_where(extra, depth, seed, sp
         assert abs(at / (chars - len(fact.sentence)) - fact.depth) * chars <= SLACK
 
 
+@given(st.integers(0, 9_000), depths, seeds, splits)
+def test_a_fact_stands_between_the_two_sentences_that_are_nearest_to_its_depth(
+    extra, depth, seed, split
+):
+    """No other boundary of the filler is nearer to where a fact is to stand."""
+    chars, made = SHORTEST + extra, drawn(seed, split, depth)
+    text = TASK.generate(chars, depth, seed, split=split).document
+    at = {fact.sentence: text.index(fact.sentence) for fact in made.facts}
+    filler = f"{text} "
+    for sentence in at:
+        filler = filler.replace(f"{sentence} ", "")
+    boundaries = [0, *(found.end() for found in re.finditer(r"[.?!] ", filler))]
+    for fact in made.facts:
+        ahead = [each for each, place in at.items() if place < at[fact.sentence]]
+        place = at[fact.sentence] - sum(len(each) + 1 for each in ahead)
+        target = fact.depth * len(filler)
+        assert place in boundaries
+        assert abs(place - target) <= min(abs(each - target) for each in boundaries) + 1e-6
+
+
 @given(depths, seeds, splits)
 def test_the_first_deciding_sentence_stands_at_the_depth_and_the_other_far_away(depth, seed, split):
     made = drawn(seed, split, depth)
