@@ -195,17 +195,26 @@ def _plain(word: str) -> str:
 
 def _members(text: str, want: Collection[str]) -> list[str]:
     """What a list in an answer holds; nothing that stands in `want` separates or leads in."""
-    entries = _json_list(text)
-    if entries is None:
-        entries = _split(text, want)
-        if not all(_without_lead_in(each, want) != each for each in entries):
-            entries = _split(_without_lead_in(text, want), want)
-        if all(_without_lead_in(each, want) != each for each in entries):
-            entries = [_without_lead_in(each, want) for each in entries]
-    entries = _without_label([_BULLET.sub("", str(each), count=1) for each in entries], want)
+    listed = _json_list(text)
+    entries = _written(text, want) if listed is None else list(map(str, listed))
+    entries = _without_label([_BULLET.sub("", each, count=1) for each in entries], want)
     if all(map(_NUMBER.fullmatch, want)):
         entries = [part for each in entries for part in _numbers_apart(each)]
     return [_member(each) for each in entries]
+
+
+def _written(text: str, want: Collection[str]) -> list[str]:
+    """The members of a list in plain text, without what leads in, before all of them or each."""
+    entries = _split(text, want)
+    if not _all_led_in(entries, want):
+        entries = _split(_without_lead_in(text, want), want)
+    if _all_led_in(entries, want):
+        return [_without_lead_in(each, want) for each in entries]
+    return entries
+
+
+def _all_led_in(entries: list[str], want: Collection[str]) -> bool:
+    return all(_without_lead_in(each, want) != each for each in entries)
 
 
 def _json_list(text: str) -> list[object] | None:
@@ -231,11 +240,10 @@ def _without_lead_in(text: str, want: Collection[str] = ()) -> str:
 
     What denies leads in nothing: "none of these: …".
     """
-    text = text.lstrip()
     for lead_in, mark in ((_LEAD_IN, r":"), (_SAYS, r"\b(?:are|is)\b")):
-        found = lead_in.match(text)
+        found = lead_in.match(text.lstrip())
         if found and not any(re.search(mark, each) for each in want):
-            return text if _DENIAL.search(found.group()) else text[found.end() :]
+            return text if _DENIAL.search(found.group()) else text.lstrip()[found.end() :]
     return text
 
 
