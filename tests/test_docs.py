@@ -28,7 +28,7 @@ from urllib.parse import unquote
 import pytest
 
 from rlm import cli
-from rlm.bench import frame, plugin
+from rlm.bench import frame, plugin, tasks
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -114,6 +114,33 @@ def test_every_page_is_in_the_navigation_once():
     listed = re.findall(r"^ +- [^:]+: (\S+\.md)$", CONFIG.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert set(listed) - MADE == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+
+
+def test_every_family_of_tasks_is_in_the_table_and_has_a_page_with_its_commands():
+    table = (DOCS / "tasks" / "index.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[(\w+)\]\((\w+\.md)\) \|", table, re.MULTILINE))
+    assert set(rows) == {n for n in tasks.names() if type(tasks.get(n)).__module__[:4] == "rlm."}
+    for name, page in rows.items():
+        text = (DOCS / "tasks" / page).read_text(encoding="utf-8")
+        shown = [" ".join(words) for words in commands(text, "pytest")]
+        assert any("grep,closedbook" in each and name in each for each in shown), name
+    shown = [words[1:] for words in commands(table, "pytest")]
+    assert ["benchmarks", "--rlm-tasks", "all"] in shown
+    default = {name for name in rows if not tasks.by_name_alone(name)}
+    assert default == {"niah", "long_doc_qa"}
+
+
+@pytest.mark.parametrize(("name", "chars"), [("niah", 400), ("long_doc_qa", 800)])
+def test_the_page_of_a_default_task_shows_what_is_made(name: str, chars: int):
+    text = (DOCS / "tasks" / f"{name}.md").read_text(encoding="utf-8")
+    page = " ".join(text.replace("\n> ", " ").split())
+    item = tasks.get(name).generate(chars, 50, 3)
+    assert f"tasks.get('{name}').generate({chars}, 50, 3)" in page
+    assert f"| {item.question} | {item.gold} |" in page
+    told = page.partition("shortened: ")[2].partition(" | question")[0]
+    assert item.document[item.spans[0].start : item.spans[0].end] in told
+    for piece in told.split("[…]"):
+        assert piece.strip() in item.document
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=named)

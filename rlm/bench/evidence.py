@@ -25,6 +25,8 @@ LEAST: Final = 24
 """Characters from which on a piece of a text counts as read in the document."""
 COVERED: Final = 0.8
 """Share of a span to be read where the answer's own place in it is not known."""
+_COUNTED: Final = frozenset({"count", "answer"})
+"""Rules of answers that hang on many lines (`aggregate`): what stands on one by chance is none."""
 _SEED: Final = 20
 _STRIDE: Final = LEAST - _SEED + 1
 """Any common piece of `LEAST` characters holds a seed that begins at a multiple of this."""
@@ -43,7 +45,8 @@ CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 MEANING: Final[dict[Cause, str]] = {
     "never looked": "no model was shown the evidence",
     "misread": "the evidence was shown, and the answer is another",
-    "sub-call wrong": "a sub-call was given the evidence, and none of those gave the right answer",
+    "sub-call wrong": "a sub-call was given the evidence, and none of those gave the right answer "
+    "or, of a list, a right member",
     "bad FINAL": "the right answer was there (a sub-call or a loop below gave it, or it stands in "
     "what was returned), and FINAL gave something else or nothing",
     "sandbox": "the sandbox stopped the code or died",
@@ -61,7 +64,9 @@ class Reading:
         printed: passages that the root model was shown, or that of a loop below, in order, without
             overlap.
         passed: passages that stood in the prompt of a sub-call of any loop.
-        seen: for each gold span, whether a passage covers the answer in it.
+        seen: for each gold span, whether a passage covers the answer in it, or most of the span
+            where the answer is not a piece of it: a count, a kind, one of several names in the
+            question.
     """
 
     printed: tuple[Span, ...]
@@ -82,7 +87,7 @@ def reading(item: Item, trajectory: Trajectory) -> Reading:
         _prompts(item, trajectory, "sub"),
     )
     read = merged([*printed, *passed])
-    return Reading(printed, passed, tuple(_is_seen(item, span, read) for span in item.spans))
+    return Reading(printed, passed, _seen(item, item.spans, read))
 
 
 def cause(
@@ -106,11 +111,12 @@ def cause(
         return None
     if kept_from_answering := _broken_off(record, trajectory):
         return kept_from_answering
-    if _has(record.gold, record.prediction) or not record.prediction.strip():
+    wanted = _parts(item) if item else (record.gold,)
+    if all(_has(part, record.prediction) for part in wanted) or not record.prediction.strip():
         return "bad FINAL"
     if item is None or trajectory is None:
         return None
-    return _of_reading(record, item, trajectory, read)
+    return _of_reading(item, trajectory, read)
 
 
 def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
@@ -221,14 +227,35 @@ def _unasked(item: Item, text: str) -> str:
     return text.replace(item.question, "\0")
 
 
-def _is_seen(item: Item, span: Span, read: Sequence[Span]) -> bool:
-    """Whether the answer in a span was read, or most of the span where its place is unknown.
+def _parts(item: Item) -> tuple[str, ...]:
+    """The members of a list, which `Item.gold` joins; the answer itself, where it is a single one.
 
-    `read` is in order, without overlap.
+    Several answers that are all right are no list.
     """
-    at = item.document.find(item.gold, span.start, span.end) if item.gold else -1
-    if at >= 0:
-        return any(r.start <= at and at + len(item.gold) <= r.end for r in read)
+    is_list = item.scorer == "set" or (not item.scorer and item.gold not in item.answers)
+    return item.answers if is_list and item.answers else (item.gold,)
+
+
+def _is_quoted(item: Item) -> bool:
+    """Whether the answer, or a member of it, is copied from the evidence.
+
+    A count and a kind are not, nor is one of several names in the question: where such a word
+    stands, it does not answer.
+    """
+    return item.scorer not in _COUNTED and not _has(item.gold, item.question)
+
+
+def _seen(item: Item, spans: Iterable[Span], read: Sequence[Span]) -> tuple[bool, ...]:
+    """For each span, whether the answer in it was read; `read` is in order, without overlap."""
+    parts = _parts(item) if _is_quoted(item) else ()
+    return tuple(_is_seen(item.document, span, parts, read) for span in spans)
+
+
+def _is_seen(document: str, span: Span, parts: Iterable[str], read: Sequence[Span]) -> bool:
+    """Whether all `parts` in a span were read, or most of the span where it has none of them."""
+    places = [(document.find(part, span.start, span.end), part) for part in parts if part]
+    if found := [Span(at, at + len(part)) for at, part in places if at >= 0]:
+        return all(any(r.start <= f.start and f.end <= r.end for r in read) for f in found)
     first = bisect_right(read, span.start, key=attrgetter("end"))
     behind = bisect_left(read, span.end, key=attrgetter("start"))
     return _overlap(span, read[first:behind]) >= COVERED * (span.end - span.start)
@@ -247,47 +274,61 @@ def _broken_off(record: Record, trajectory: Trajectory | None) -> Cause | None:
     return "sandbox" if any(cell.result.status in ("timeout", "died") for cell in cells) else None
 
 
-def _of_reading(
-    record: Record, item: Item, trajectory: Trajectory, read: Reading | None
-) -> Cause | None:
-    """Why an answer is wrong that the loop gave by itself."""
-    answers = [
-        _has(record.gold, call.completion.text)
-        for call in _calls(trajectory)
-        if call.kind == "sub" and call.completion is not None and _showed(item, call)
-    ]
-    if any(answers) or _found_below(record, item, trajectory):
+def _of_reading(item: Item, trajectory: Trajectory, read: Reading | None) -> Cause | None:
+    """Why an answer is wrong that the loop gave by itself.
+
+    What sub-calls gave is judged only where the answer is copied from the evidence: they are asked
+    for labels or numbers where it is not, and give the right word by chance.
+    """
+    calls = _judged(item, trajectory) if _is_quoted(item) else []
+    if calls and set(_parts(item)) <= set().union(*(given for _, given in calls)):
+        return "bad FINAL"
+    if _is_quoted(item) and _found_below(item, trajectory):
         return "bad FINAL"
     if not item.spans:
         return None
     if not any((read or reading(item, trajectory)).seen):
         return "never looked"
-    return "sub-call wrong" if answers else "misread"
+    failed = calls and not any(given for _, given in calls)
+    return "sub-call wrong" if failed else "misread"
 
 
-def _found_below(record: Record, item: Item, trajectory: Trajectory) -> bool:
+def _judged(item: Item, trajectory: Trajectory) -> list[tuple[set[str], set[str]]]:
+    """Of each sub-call that was shown a part of the answer: those parts, and which it gave."""
+    subs = [each for each in _calls(trajectory) if each.kind == "sub"]
+    told = [(each.completion.text, _shown(item, each)) for each in subs if each.completion]
+    return [(shown, {p for p in shown if _has(p, text)}) for text, shown in told if shown]
+
+
+def _found_below(item: Item, trajectory: Trajectory) -> bool:
     """Whether a loop below gave the right answer; where its evidence stands, it was shown some."""
     return any(
-        _has(record.gold, child.answer)
+        all(_has(part, child.answer) for part in _parts(item))
         and (not item.spans or any(reading(item, child.trajectory).seen))
         for _, run in trajectory.runs()
         for child in run.children
     )
 
 
-def _showed(item: Item, call: Call) -> bool:
-    """Whether a prompt showed some of the evidence; where its place is unknown, any prompt did.
+def _shown(item: Item, call: Call) -> set[str]:
+    """The parts of the answer whose evidence a prompt showed; all where its place is unknown.
 
-    Only what surrounds the evidence is looked at, all at once: there may be thousands of lines.
+    A single answer's evidence are all spans; a member's are those that it stands in. Only what
+    surrounds the evidence is looked at, all at once: there may be thousands of lines.
     """
+    parts = _parts(item)
     if not item.spans:
-        return True
+        return set(parts)
     text = _unasked(item, call.messages[-1].content)
     around = merged(Span(max(0, s.start - LEAST), s.end + LEAST) for s in item.spans)
     pieces = [item.document[span.start : span.end] for span in around]
     (read,) = passages(_GAP.join(pieces), [text])
-    shown = list(_moved(read, around, pieces))
-    return any(_is_seen(item, span, shown) for span in item.spans)
+    moved = list(_moved(read, around, pieces))
+    told = zip(item.spans, _seen(item, item.spans, moved), strict=True)
+    seen = [item.document[span.start : span.end] for span, is_seen in told if is_seen]
+    if len(parts) == 1:
+        return set(parts) if seen else set()
+    return {part for part in parts if any(part in sentence for sentence in seen)}
 
 
 def _moved(read: Iterable[Span], around: Sequence[Span], pieces: Sequence[str]) -> Iterator[Span]:

@@ -31,7 +31,11 @@ class Item:
         task: the task's name.
         document: exactly as many characters as were asked for.
         question: what the model is asked.
-        gold: the expected answer; occurs in the document once per span.
+        gold: the expected answer. It is in the document once, in the only span, where one needle
+            or fact is asked for (`niah`, `niah_keys`, `niah_semantic`, `long_doc_qa`), and once in
+            the second hop of a bridge (`long_doc_hops`). Of a list it joins the members, which
+            stand in the spans. A count, a kind, a pair, a compared name or an abstention may stand
+            anywhere or nowhere, and an answer to one's own data wherever it does by chance.
         spans: where the evidence stands, each span a whole sentence; none where nobody says it
             (see `rlm.bench.tasks.own`).
         depth: realised depth of the first span, 0 (start) to 1 (end); 0 without spans.

@@ -75,7 +75,9 @@ class Puzzle:
         question: with what to answer where the text does not say.
         absent: that answer, as the question puts it.
         gold: what is right; `absent` in an abstention.
-        rivals: what makes an answer wrong that holds it beside `gold`.
+        rivals: what makes an answer wrong that holds it beside `gold`. In an abstention also the
+            question's own names, and the sentence that says what to answer: they are a guess with
+            a way out, or an echo of the question.
     """
 
     kind: Kind
@@ -122,7 +124,10 @@ class LongDocHops:
         )
 
     def score(self, item: Item, text: str) -> Scores:
-        """Whole answer; wrong if it holds a rival too. `ABSTENTIONS` are all the same."""
+        """Whole answer; wrong if it holds a rival too. `ABSTENTIONS` are all the same.
+
+        The abstention names nobody: "not in the text", and not "Dental Nervy is not in the text".
+        """
         return score_answer(item.gold, text, *item.answers, rivals=item.rivals)
 
 
@@ -188,6 +193,7 @@ def _put(
     otherwise = stream.choice(wording.otherwise).format(absent=absent)
     numbers = tuple(fact.value for fact in facts if fact.value.isdigit())
     others = tuple(name for name in asked if name != said) if shape == "comparison" else ()
+    echo = (*asked, otherwise)
     return Puzzle(
         kind=kind,
         shape=shape,
@@ -197,7 +203,7 @@ def _put(
         question=f"{sentence_case(question)} {sentence_case(otherwise)}",
         absent=absent,
         gold=said or absent,
-        rivals=(*others, *ABSTENTIONS) if said else numbers,
+        rivals=(*others, *ABSTENTIONS) if said else (*numbers, *echo),
     )
 
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm.bench import runner
+from rlm.bench import runner, tasks
 from rlm.bench.evidence import LEAST, cause, merged, passages, reading
 from rlm.bench.grid import Cell as GridCell
 from rlm.bench.records import Failure
 from rlm.bench.tasks.base import Item, Span
+from rlm.bench.tasks.kinds import kinds
 from rlm.messages import Completion, Message, Usage
 from rlm.sandbox.base import CellResult
 from rlm.trajectory import Call, Cell, Trajectory, Turn
@@ -188,3 +189,90 @@ def test_a_call_that_was_shown_one_of_many_lines_is_told_from_one_that_was_not()
     assert cause(wrong, item, told(call("root", lines[2]), *others)) == "misread"
     assert cause(wrong, item, told(*others, call("sub", f"? {lines[44]}", "7"))) == "sub-call wrong"
     assert cause(wrong, item, told(*others)) == "never looked"
+
+
+def made(name, fits, chars=8_192):
+    """The first item of a family that fits, with a record whose answer is wrong."""
+    depth = 50 if tasks.get(name).depths else None
+    items = (tasks.get(name).generate(chars, depth, seed) for seed in range(99))
+    item = next(item for item in items if fits(item))
+    return item, replace(WRONG, gold=item.gold, prediction="Nobody & None")
+
+
+def by_twenty(item):
+    lines = item.document.split("\n")
+    return ["\n".join(lines[i : i + 20]) for i in range(0, len(lines), 20)]
+
+
+@pytest.mark.parametrize("name", ["aggregate", "aggregate_visible", "pairs"])
+@pytest.mark.parametrize("scorer", ["answer", "count", ""])
+def test_labels_given_by_sub_calls_are_no_answer(name, scorer):
+    """Guards "bad FINAL": eight kinds, or some digits, stand in any list of labels."""
+    if (name == "pairs") == bool(scorer):
+        return
+    item, row = made(name, lambda each: each.scorer == scorer)
+    labels = f"{', '.join(kinds())} 0 1 2 3 4 5 6 7 8 9 {item.gold[:3]}"
+    calls = [call("sub", f"Name the kinds.\n{part}", labels) for part in by_twenty(item)]
+    assert cause(row, item, told(*calls)) == "misread"
+    calls = [call("sub", f"Name the kinds.\n{part}", "none") for part in by_twenty(item)]
+    assert cause(row, item, told(*calls)) == "misread"
+    assert cause(row, item, told(call("sub", "Nothing at all.", labels))) == "never looked"
+
+
+def test_digits_of_a_count_in_a_line_are_not_its_evidence():
+    """Guards the share from dates, in which the digits of a count stand by chance."""
+
+    def fits(each):
+        return each.scorer == "count" and any(each.gold in line[:30] for line in shown(each))
+
+    def shown(each):
+        return [each.document[span.start : span.end] for span in each.spans]
+
+    item, _ = made("aggregate", fits)
+    lines = shown(item)
+    at = next(i for i, line in enumerate(lines) if item.gold in line[:30])
+    read = reading(item, told(call("root", f"x {lines[at][:30]}")))
+    assert not any(read.seen)
+    read = reading(item, told(call("root", f"x {lines[at][:-3]}")))
+    assert [i for i, seen in enumerate(read.seen) if seen] == [at]
+
+
+def test_the_name_alone_does_not_decide_a_comparison():
+    item, row = made("long_doc_hops", lambda each: each.gold in each.question and not each.absent)
+    more = next(span for span in item.spans if item.gold in item.document[span.start : span.end])
+    at = item.document.index(item.gold)
+    cut = call("root", "x " + item.document[more.start - 40 : at + len(item.gold)])
+    whole = call("root", "x " + item.document[more.start : more.end])
+    assert reading(item, told(cut)).share == 0.0
+    assert reading(item, told(whole)).share == 0.5
+    sub = call("sub", item.document[more.start : more.end], item.gold)
+    assert cause(row, item, told(sub)) == "misread"
+
+
+@pytest.mark.parametrize("name", ["niah_values", "niah_queries", "trace"])
+def test_a_sub_call_is_judged_by_the_members_of_a_list_that_it_was_shown(name):
+    item, row = made(name, lambda each: True)
+    parts = [item.document[i : i + 3_000] for i in range(0, len(item.document), 2_900)]
+    right = [
+        call("sub", part, ", ".join(each for each in item.answers if each in part))
+        for part in parts
+    ]
+    mute = [call("sub", part, "I see none.") for part in parts]
+    assert cause(row, item, told(*right)) == "bad FINAL"
+    assert cause(row, item, told(*mute)) == "sub-call wrong"
+    one = next(i for i, each in enumerate(right) if each.completion.text)
+    assert cause(row, item, told(right[one], *mute)) == "misread"
+    blind = [call("sub", "Which?", item.gold)]
+    assert cause(row, item, told(*blind)) == "never looked"
+    dumped = replace(row, prediction="; ".join(reversed(item.answers)) + "; 12345")
+    assert cause(dumped, item, told(*mute)) == "bad FINAL"
+
+
+def test_the_value_of_a_list_s_member_must_be_read():
+    """Four fifths of its sentence end before the number."""
+    item, _ = made("niah_values", lambda each: True)
+    span = item.spans[0]
+    cut = item.document[span.start : span.end - 6]
+    assert reading(item, told(call("root", f"x {cut}"))).share == 0.0
+    whole = item.document[span.start : span.end]
+    assert reading(item, told(call("root", f"x {whole}"))).seen[0]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,6 +117,29 @@ def test_an_answer_that_holds_a_rival_is_wrong(text):
     assert not score_answer("Copper Lantern", text, rivals=("Amber Gate", "not stated")).exact
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Not a bird", "no bird", "No birds.", "neither bird", "It isn't a bird", "not the bird"),
+        *("It is not bird", "It isn\N{RIGHT SINGLE QUOTATION MARK}t any bird", "nor a bird"),
+        *("**not** bird", "not 'a bird'", 'no "bird"'),
+    ],
+)
+def test_of_two_kinds_a_denied_one_is_the_other(text):
+    assert not score_answer("bird", text, "birds", rivals=("game", "games")).exact
+
+
+@pytest.mark.parametrize("text", ["A bird, no doubt.", "No. Bird!", "bird, not sure", "no, a bird"])
+def test_a_denial_of_something_else_denies_nothing(text):
+    assert score_answer("bird", text, "birds", rivals=("game", "games")).exact
+
+
+def test_a_number_and_an_abstention_are_not_denied():
+    assert score_answer("48213", "badge no 48213", rivals=("not stated",)).exact
+    assert score_answer("not stated", "It is not stated.", rivals=("48213",)).exact
+    assert score_answer("no answer", "no answer", "not stated", rivals=("48213",)).exact
+
+
 CITIES = ("Paris", "Rome", "London")
 SAME = [
     (CITIES, "Rome, London, Paris"),
@@ -135,6 +160,21 @@ SAME = [
     (("12,345", "678"), "12345, 678"),
     (("Ann: 5", "Bob: 3"), "Ann: 5, Bob: 3"),
     (("Zürich",), '["Z\\u00fcrich"]'),
+    (CITIES, "Paris, Rome and London"),
+    (CITIES, "Paris and Rome and London."),
+    (CITIES, "The cities are Paris, Rome, London."),
+    (CITIES, "The cities that he saw are: Paris, Rome and London."),
+    (CITIES, "Ann Lee: Paris\nBob Ray: Rome\nCid Fox: London"),
+    (CITIES, "Here they are:\n- Ann Lee: Paris\n- Bob Ray: Rome\n- Cid Fox: London"),
+    (CITIES, "Ann's is Paris, Bob's is Rome and Cid's is London"),
+    (("10281", "87379", "-7"), "10281 87379 -7"),
+    (("10281", "87379"), "The codes are 10281 87379."),
+    (("XICXO", "MCPAI", "VYIZK"), "VAR XICXO, VAR MCPAI, VAR VYIZK"),
+    (("XICXO", "MCPAI", "VYIZK"), "VAR XICXO, VAR MCPAI and VAR VYIZK"),
+    (("XICXO", "MCPAI", "VYIZK"), '["VAR XICXO", "VAR MCPAI", "VAR VYIZK"]'),
+    (("XICXO", "MCPAI", "VYIZK"), "XICXO, MCPAI and VYIZK"),
+    (("Trial and Error", "Rome"), "Trial and Error, Rome"),
+    (("Here is Rome", "Paris"), "Here is Rome, Paris"),
 ]
 
 
@@ -154,11 +194,57 @@ def test_a_list_in_any_order_and_shape(gold, text):
         (CITIES, "Paris Rome London", 0.0),
         (CITIES, "Parisian, Rome", 0.4),
         (("12", "34"), "12, -34", 0.5),
+        (CITIES, "Not these are Paris, Rome, London", 2 / 3),
+        (CITIES, "not Paris, not Rome, not London", 0.0),
+        (CITIES, "Paris is right, Rome, London", 2 / 3),
+        (CITIES, "New Paris, New Rome, New London", 0.0),
+        (CITIES, "Ann: Paris\nBob: Rome or Oslo\nCid: London", 2 / 3),
+        (("10281", "87379"), "10281 87379 11111", 0.8),
+        (("10281", "87379"), "10281 or 87379", 0.0),
+        (("10281", "87379"), "102 81 87379", 0.4),
     ],
 )
 def test_a_list_that_is_not_the_same_has_its_f1(gold, text, graded):
     assert not score_set(gold, text).exact
     assert score_set(gold, text).graded == pytest.approx(graded)
+
+
+def keyed(members):
+    return "\n".join(
+        f"Key {'abcdefghijklmnopqrstuvwxyz'[i % 26]}: {m}" for i, m in enumerate(members)
+    )
+
+
+WAYS = {
+    "commas": ", ".join,
+    "and": " and ".join,
+    "last and": lambda members: " and ".join([", ".join(members[:-1]), members[-1]]),
+    "are": lambda members: f"The codes are {', '.join(members)}.",
+    "keys": keyed,
+    "blanks": " ".join,
+    "label": lambda members: ", ".join(f"VAR {member}" for member in members),
+}
+numbers = st.lists(st.integers(10_000, 99_999).map(str), min_size=2, max_size=9, unique=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(numbers, st.integers(1, 8), st.lists(st.integers(100_000, 999_999).map(str), max_size=9))
+def test_a_list_is_worth_the_same_in_whatever_way_it_is_written(way, gold, kept, wrong):
+    """Guards against a way of writing that hides a wrong member, or makes up for a missing one."""
+    told = [*gold[:kept], *wrong]
+    if len(told) < 2:
+        return
+    assert score_set(gold, WAYS[way](gold)).exact
+    assert score_set(gold, WAYS[way](told)) == score_set(gold, json.dumps(told))
+    assert score_set(gold, WAYS[way](told)).exact == (set(told) == set(gold))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_of_writing_makes_a_dump_win(way):
+    gold = [str(n) for n in range(10_000, 10_004)]
+    dump = [str(n) for n in range(10_000, 10_040)]
+    assert score_set(gold, WAYS[way](dump)).graded == 0.0
+    assert score_set(gold, WAYS[way](gold * 20)).graded == 0.0
 
 
 @pytest.mark.parametrize("mark", [", ", "\n", "; "])
@@ -191,6 +277,10 @@ def test_f1_of_lists_is_what_it_is_of_sets(gold, random):
         (7, "7.5", 0.0),
         (7, "7 or 8", 0.0),
         (7, "v7", 0.0),
+        (12, "012", 0.0),
+        (7, "-07", 0.0),
+        (0, "0", 1.0),
+        (0, "00", 0.0),
         (7, "", 0.0),
         (7, "7" + " and so on" * 11, 0.0),
         (7, "9" * 90, 0.0),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rlm.bench.tasks import get
 from rlm.bench.tasks.base import Item
-from rlm.bench.tasks.hop_wordings import EVAL, TRAIN
+from rlm.bench.tasks.hop_wordings import EVAL, TRAIN, WORDINGS
 from rlm.bench.tasks.long_doc_hops import ABSTENTIONS, APART, KINDS, SHORTEST, Puzzle, puzzle
 from rlm.bench.tasks.stream import Stream, cell_seed, split_of
 from rlm.bench.tasks.words import words
@@ -63,6 +63,26 @@ def test_the_document_holds_its_facts_once_and_says_where(extra, depth, seed, sp
         at = item.document.index(fact.sentence)
         assert at == 0 or item.document[at - 2] in ".?!"
         assert abs(at / (chars - len(fact.sentence)) - fact.depth) * chars <= SLACK
+
+
+@given(st.integers(0, 9_000), depths, seeds, splits)
+def test_a_fact_stands_between_the_two_sentences_that_are_nearest_to_its_depth(
+    extra, depth, seed, split
+):
+    """No other boundary of the filler is nearer to where a fact is to stand."""
+    chars, made = SHORTEST + extra, drawn(seed, split, depth)
+    text = TASK.generate(chars, depth, seed, split=split).document
+    at = {fact.sentence: text.index(fact.sentence) for fact in made.facts}
+    filler = f"{text} "
+    for sentence in at:
+        filler = filler.replace(f"{sentence} ", "")
+    boundaries = [0, *(found.end() for found in re.finditer(r"[.?!] ", filler))]
+    for fact in made.facts:
+        ahead = [each for each, place in at.items() if place < at[fact.sentence]]
+        place = at[fact.sentence] - sum(len(each) + 1 for each in ahead)
+        target = fact.depth * len(filler)
+        assert place in boundaries
+        assert abs(place - target) <= min(abs(each - target) for each in boundaries) + 1e-6
 
 
 @given(depths, seeds, splits)
@@ -207,6 +227,35 @@ def test_every_way_to_abstain_is_the_same():
         assert not TASK.score(absent, f"{phrase}: {absent.rivals[0]}").exact
         assert not TASK.score(bridge, f"{bridge.gold}, or {phrase}").exact
     assert set(EVAL.absent) | set(TRAIN.absent) <= set(ABSTENTIONS)
+
+
+@pytest.mark.parametrize("split", ["eval", "train"])
+def test_a_name_beside_an_abstention_is_a_hedge_and_the_question_an_echo(split):
+    """Guards abstentions: every question holds the words that would be right."""
+    for item, made in of_kind("abstention", 40, split):
+        assert TASK.score(item, f"The answer: {item.gold}.").exact
+        for name in made.asked:
+            for hedge in (
+                f"{name}; {item.gold}",
+                f"{item.gold}, else {name}",
+                f"{name}? {item.gold}",
+            ):
+                assert not TASK.score(item, hedge).exact
+        tails = [each.format(absent=made.absent) for each in WORDINGS[split].otherwise]
+        echoes = [item.question, item.question.lower()]
+        echoes += [tail for tail in tails if item.question.lower().endswith(tail.lower())]
+        assert len(echoes) > 2
+        echoes += [f"{made.asked[0]}: {item.question}", f"{item.question} {item.gold}"]
+        if split == "eval":
+            echoes += [f"If the text does not say, answer: {item.gold}", "answer: " + item.question]
+        assert not any(TASK.score(item, echo).exact for echo in echoes)
+
+
+@pytest.mark.parametrize("split", ["eval", "train"])
+def test_an_echo_of_the_question_is_wrong_whatever_its_kind(split):
+    for kind in KINDS:
+        for item, _ in of_kind(kind, 15, split):
+            assert not TASK.score(item, item.question).exact
 
 
 def test_no_name_and_no_number_is_an_abstention():

@@ -115,6 +115,21 @@ def test_the_needle_stands_at_its_depth(name, extra, depth, seed, split):
     assert abs(item.depth - depth / 100) * chars <= SLACK
 
 
+@pytest.mark.parametrize("name", ["niah_keys", "niah_semantic"])
+def test_the_depth_is_between_the_sentences_around_the_needle(name):
+    """For 19 in 20; else another needle stands at the same place and takes the room of one."""
+    missed = 0
+    for seed in range(300):
+        chars, depth = SHORTEST[name] + 67 * seed, 7 * seed % 101
+        item = tasks.get(name).generate(chars, depth, seed, split=("eval", "train")[seed % 2])
+        span, ends = item.spans[0], [m.end() for m in re.finditer(r"[.?!] ", item.document)]
+        target = depth / 100 * (chars - (span.end - span.start))
+        before = max((end for end in ends if end < span.start), default=0)
+        behind = min((end for end in ends if end > span.end + 1), default=chars + 1)
+        missed += not before <= target <= span.start + behind - (span.end + 1)
+    assert missed <= 15
+
+
 @few
 @given(lists, depths, seeds, splits)
 def test_a_family_without_a_depth_does_not_look_at_one(name, depth, seed, split):
