@@ -19,7 +19,7 @@ from training.pretrain.pages import ABSENT, Level, make_page
 from training.pretrain.passages import KIND, answer, kind_prompt, name_prompt
 from training.pretrain.play import page_play
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
-from training.pretrain.train import EMBEDDED, Settings, Trainer, train_end
+from training.pretrain.train import TASKS, Settings, Trainer, train_end
 from training.workers import Workers
 
 PLAYS = [play for _, play in solving.SHARES]
@@ -79,18 +79,18 @@ def test_what_goes_with_a_name_stands_in_the_passage() -> None:
     assert any(not each[0].isdigit() for each in answers if each != ABSENT)
 
 
-def test_the_embedded_end_practises_the_families(tmp_path: Path) -> None:
+def test_the_end_of_tasks_practises_the_families(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     page = (make_page(Stream("test", number), 1500, 5, Level()).text for number in range(200))
     train_tokenizer(page).save(str(tmp_path / "tokenizer.json"))
     make_demos(tmp_path / "demos.jsonl", 11, 4, draw=page_play)
-    (tmp_path / EMBEDDED.folder).mkdir()
-    make_demos(tmp_path / EMBEDDED.folder / "demos.jsonl", 12, 6, draw=solving.solve_play)
+    (tmp_path / TASKS.folder).mkdir()
+    make_demos(tmp_path / TASKS.folder / "demos.jsonl", 12, 6, draw=solving.solve_play)
     chat = Chat(load_tokenizer(tmp_path / "tokenizer.json"))
     demos = list(read_demos(tmp_path / "demos.jsonl"))
     run = Trainer(tmp_path, chat, demos, Settings(tokens=1e6, seed=5))
     run.save()
-    train_end(tmp_path, EMBEDDED, 1, Workers())
-    done = torch.load(tmp_path / EMBEDDED.folder / "checkpoint.pt", weights_only=True)
+    train_end(tmp_path, TASKS, 1, Workers())
+    done = torch.load(tmp_path / TASKS.folder / "checkpoint.pt", weights_only=True)
     assert done["progress"]["step"] == 1
     assert {"solve", "kind", "demo"} <= set(done["progress"]["accuracy"])

@@ -1,16 +1,17 @@
 """``python -m training.pretrain``: make the embedded models, from the word list to the GGUFs.
 
 Everything follows from the seed and the number of workers. Each step is skipped when its file is
-there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt for what both models
-share; then, in folders within, demos.jsonl and checkpoint.pt for `embedded`, which learns the task
-families (tasks), and for `embedded/base`, which learns the loop anew from a teacher that errs on
-purpose (base). Delete a file to make it again.
+there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt for `embedded`; then
+the same in the folder base for `embedded/base`, which goes on from there and learns the loop anew
+from a teacher that errs on purpose. With ``--tasks-tokens`` it also goes on, in the folder tasks,
+with the task families that one search does not solve; no such model is shipped yet (see the card).
+Delete a file to make it again.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,14 +20,20 @@ from rlm import prompts
 from rlm.bench.tasks.stream import Stream
 from training.pretrain.demos import NOISY_PAGES, make_demos, read_demos
 from training.pretrain.pages import Level, make_page, reply
+from training.pretrain.play import Draw
 from training.pretrain.ship import ship
 from training.pretrain.solving import solve_play
 from training.pretrain.tokenizer import train_tokenizer
-from training.pretrain.train import BASE, EMBEDDED, ENDS, Settings, train, train_end
+from training.pretrain.train import BASE, TASKS, End, Settings, train, train_end
 from training.pretrain.workers import run_workers
 
 HERE = Path(__file__).parent
-COUNTS = ("tokens", "demos", "tasks_tokens", "tasks_demos", "base_tokens", "base_demos", "workers")
+PLAYED: Mapping[str, tuple[int, Draw]] = {
+    BASE.folder: (1, NOISY_PAGES),
+    TASKS.folder: (2, solve_play),
+}
+"""Of each end: what is added to the seed for its demonstrations, and what is played in them."""
+COUNTS = ("tokens", "demos", "base_tokens", "base_demos", "tasks_demos", "workers")
 
 
 def main() -> None:
@@ -36,34 +43,38 @@ def main() -> None:
     add = parser.add_argument
     add("--tokens", type=float, default=28e6, help="tokens to train on (default: 28e6)")
     add("--demos", type=int, default=6000, help="demonstrations to play (default: 6000)")
-    add("--tasks-tokens", type=float, default=5e6, help="more, on task families (default: 5e6)")
-    add("--tasks-demos", type=int, default=3500, help="demonstrations of these (default: 3500)")
     add("--base-tokens", type=float, default=1.5e6, help="tokens of the other end (default: 1.5e6)")
     add("--base-demos", type=int, default=2000, help="demonstrations with errors (default: 2000)")
+    add("--tasks-tokens", type=float, default=0, help="tokens of task families (default: 0, none)")
+    add("--tasks-demos", type=int, default=3500, help="demonstrations of these (default: 3500)")
     add("--seed", type=int, default=1, help="seed of everything (default: 1)")
     add("--workers", type=int, default=2, help="processes of one core each (default: 2)")
     args = parser.parse_args()
     for name in COUNTS:
         if getattr(args, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, not {getattr(args, name)}")
-    for end in ENDS:
-        (args.out / end.folder).mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     demos, tokenizer = args.out / "demos.jsonl", args.out / "tokenizer.json"
     make_demos(demos, args.seed, args.demos, workers=args.workers)
     if not tokenizer.exists():
         train_tokenizer(corpus(args.seed, demos)).save(str(tokenizer))
     settings = Settings(tokens=args.tokens, seed=args.seed)
     run_workers(partial(train, args.out, settings), args.workers)
-    plans = (
-        (EMBEDDED, args.tasks_demos, solve_play, args.tasks_tokens, "embedded.gguf"),
-        (BASE, args.base_demos, NOISY_PAGES, args.base_tokens, "embedded-base.gguf"),
-    )
-    for number, (end, count, draw, tokens, name) in enumerate(plans):
-        folder, seed = args.out / end.folder, args.seed + 2 - number
-        make_demos(folder / "demos.jsonl", seed, count, draw=draw, workers=args.workers)
-        run_workers(partial(train_end, args.out, end, tokens), args.workers)
-        ship(folder, tokenizer, folder / name)
+    ship(args.out, tokenizer, args.out / "embedded.gguf")
+    learn(args, BASE, args.base_tokens, args.base_demos)
+    if args.tasks_tokens > 0:
+        learn(args, TASKS, args.tasks_tokens, args.tasks_demos)
     print(f"ready in {args.out}; python -m training.pretrain.ship puts both in place")
+
+
+def learn(args: argparse.Namespace, end: End, tokens: float, count: int) -> None:
+    """What comes after the curriculum, in the folder of `end`: demonstrations, training, GGUF."""
+    folder = args.out / end.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    number, draw = PLAYED[end.folder]
+    make_demos(folder / "demos.jsonl", args.seed + number, count, draw=draw, workers=args.workers)
+    run_workers(partial(train_end, args.out, end, tokens), args.workers)
+    ship(folder, args.out / "tokenizer.json", folder / f"embedded-{end.folder}.gguf")
 
 
 def corpus(seed: int, demos: Path) -> Iterator[str]:

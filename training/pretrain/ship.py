@@ -16,7 +16,7 @@ from rlm import prompts
 from training.export import export_gguf
 from training.pretrain.model import config
 from training.pretrain.tokenizer import load_tokenizer
-from training.pretrain.train import BASE, EMBEDDED
+from training.pretrain.train import BASE
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent.parent / "rlm" / "models" / "nano"
@@ -28,8 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "out", help="folder of the run")
     parser.add_argument("--to", type=Path, default=MODELS, help="folder to write to")
     args = parser.parse_args()
-    named = ((EMBEDDED, "embedded.gguf"), (BASE, "embedded-base.gguf"))
-    runs = [(args.out / end.folder, name) for end, name in named]
+    runs = ((args.out, "embedded.gguf"), (args.out / BASE.folder, "embedded-base.gguf"))
     trained = [(run, name) for run, name in runs if (run / "checkpoint.pt").exists()]
     if not trained:
         parser.error(

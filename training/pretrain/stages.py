@@ -54,5 +54,4 @@ how to copy a name."""
 _SOLVING = {"recall": 100, "repeat": 100, "page": 500, "sub": 400, "demo": 700}
 _SOLVING |= {"solve": 1800, "kind": 600, "name": 400}
 SOLVING = Stage(Level(), _ALL_LENGTHS, _SOLVING, ("solve", 2.0), 1e12)
-"""What `embedded` practises after the curriculum: the task families that one search does not solve,
-beside what it knows."""
+"""The task families that one search does not solve, beside what the curriculum has taught."""

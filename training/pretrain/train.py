@@ -72,7 +72,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class End:
-    """What one of the two models learns after the curriculum that they share.
+    """What a model learns after the curriculum.
 
     Attributes:
         folder: within that of the run; holds its demonstrations, ``demos.jsonl``.
@@ -91,9 +91,8 @@ class End:
     solves: bool
 
 
-EMBEDDED = End("tasks", SOLVING, rate=1.0, decay=0.7, seed=4, solves=True)
+TASKS = End("tasks", SOLVING, rate=1.0, decay=0.7, seed=4, solves=True)
 BASE = End("base", OTHER_END, rate=0.25, decay=1.0, seed=1, solves=False)
-ENDS = (EMBEDDED, BASE)
 
 
 class Trainer:
