@@ -496,14 +496,14 @@ def test_tokens_of_sub_calls_are_charged(ask: Ask) -> None:
 
 
 def test_spent_seconds_end_the_run_with_a_last_call(ask: Ask) -> None:
-    answer = ask(["import time; time.sleep(0.6)", "48213"], budget=lambda: Budget(seconds=0.5))
+    answer = ask(["import time; time.sleep(2.1)", "48213"], budget=lambda: Budget(seconds=2.0))
     assert (answer.answer, answer.ended_by, answer.iterations) == ("48213", "seconds", 1)
 
 
 class Waiting(Scripted):
     """Takes `wait` seconds over a call, or fails after the seconds that the call may take."""
 
-    wait = 0.6
+    wait = 2.1
 
     def chat(self, messages: Sequence[Message], *, options: Options):
         if options.seconds is not None and options.seconds < self.wait:
@@ -532,15 +532,15 @@ def test_calls_without_a_budget_take_their_own_seconds(ask: Ask) -> None:
 
 
 def test_root_call_that_the_budget_ends_leads_to_the_last_call(ask: Ask) -> None:
-    answer = ask(Waiting(["48213"]), budget=lambda: Budget(seconds=0.5))
+    answer = ask(Waiting(["48213"]), budget=lambda: Budget(seconds=2.0))
     assert (answer.answer, answer.ended_by, answer.iterations) == ("48213", "seconds", 0)
-    assert errors(answer) == ["BudgetExceeded: all 0.5 seconds are used"]
+    assert errors(answer) == ["BudgetExceeded: all 2 seconds are used"]
 
 
 def test_sub_call_that_the_budget_ends_is_told_as_spent(ask: Ask) -> None:
     main = Scripted(["print(llm_query('q'))", "48213"])
-    answer = ask(main, sub=Waiting([]), budget=lambda: Budget(seconds=0.5))
-    told = say("calls", "spent", reason="all 0.5 seconds are used")
+    answer = ask(main, sub=Waiting([]), budget=lambda: Budget(seconds=2.0))
+    told = say("calls", "spent", reason="all 2 seconds are used")
     assert told in answer.trajectory.turns[0].feedback
     assert (answer.answer, answer.ended_by, answer.fault) == ("48213", "seconds", "")
 
@@ -549,7 +549,7 @@ def test_last_call_that_takes_too_long_ends_without_an_answer(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rlm.loop.LAST_SECONDS", 0.1)
-    answer = ask(Waiting([]), budget=lambda: Budget(seconds=0.5))
+    answer = ask(Waiting([]), budget=lambda: Budget(seconds=2.0))
     assert (answer.answer, answer.ended_by) == ("", "seconds")
     assert [call.kind for call in answer.trajectory.calls] == ["root", "last"]
 
