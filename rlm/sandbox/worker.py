@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import builtins
+import gc
 import io
 import json
 import keyword
@@ -254,17 +255,20 @@ class Session:
 
     def _execute(self, code: str, name: str) -> str:
         """Run `code`; the error to show, or an empty string."""
+        error = ""
         try:
             self._open_and_run(code, name)
         except CellEnded:
             self._gate.close()
         except SystemExit:
             self._gate.close()
-            return str(self._setup["texts"]["exit"])
+            error = str(self._setup["texts"]["exit"])
         except BaseException as problem:
             self._gate.close()
-            return explain(problem)
-        return ""
+            error = explain(problem)
+        if error:
+            gc.collect()  # an error and the frames it came through hold each other, and their data
+        return error
 
     def _open_and_run(self, code: str, name: str) -> None:
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)

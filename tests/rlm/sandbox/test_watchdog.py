@@ -97,6 +97,15 @@ def test_memory_has_a_bound_and_the_session_goes_on(start):
     assert run("print(y)").stdout == "1\n"
 
 
+def test_what_a_failed_cell_held_is_free_again(start):
+    run = start(memory=100 * 2**20)
+    code = "def f():\n    x = bytearray(60 * 2**20)\n    try: 1 / 0\n"
+    code += "    except ZeroDivisionError as problem: e = problem\n    raise e\nf()"
+    assert run("import gc; gc.disable()").status == "ok"
+    assert run(code).error.endswith("ZeroDivisionError: division by zero")
+    assert run("x = bytearray(60 * 2**20); print(len(x))").stdout == "62914560\n"
+
+
 def test_the_memory_bound_grows_with_the_context(start):
     run = start("ab" * 20_000_000, memory=64 * 2**20, seconds=10.0)
     assert run("a = context.upper()\nb = a.lower()\nprint(len(a + b))").stdout == "80000000\n"
