@@ -314,7 +314,7 @@ def _given_cells(bench: Bench, chosen: Sequence[str] | None, grid: Grid) -> list
     return [
         pytest.param(cell, id=f"{data.name}-{cell.id}" if len(bench.given) > 1 else cell.id)
         for data in bench.given
-        if chosen is None or bench.given_as in chosen or data.name in chosen
+        if chosen is None or _is_in(bench.given_as, chosen) or data.name in chosen
         for cell in data.cells(grid)
     ]
 

@@ -17,7 +17,14 @@ from rlm.bench.tasks import get, names
 from rlm.bench.tasks.stream import Stream, split_of
 from rlm.sandbox import Sandbox
 from training.pretrain.__main__ import corpus
-from training.pretrain.batches import by_length, collate, page_row, repeat_row, sub_row
+from training.pretrain.batches import (
+    by_length,
+    collate,
+    goal_row,
+    page_row,
+    repeat_row,
+    sub_row,
+)
 from training.pretrain.demos import NOISY_PAGES, Demo, make_demo, make_demos, read_demos
 from training.pretrain.model import blocks, new_model
 from training.pretrain.pages import ABSENT, Level, Page, make_page, reply
@@ -293,3 +300,11 @@ def take_steps(folder: Path, tokenizer: str, workers: Workers) -> None:
         trainer.step()
     state = {"model": trainer.model.state_dict(), "tokens": trainer.progress.tokens}
     torch.save(state, folder / f"{workers.rank}.pt")
+
+
+def test_a_row_of_goals_teaches_the_lines(chat: Chat) -> None:
+    ids, answers = goal_row(Stream("rows", 1), chat)
+    assert 2 <= len(answers) <= 6
+    for positions in answers:
+        text = chat.tokenizer.decode([ids[i] for i in positions])
+        assert " = " in text

@@ -11,6 +11,7 @@ from torch import Tensor
 from rlm import prompts
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
+from training.pretrain.asking import any_goal
 from training.pretrain.demos import Demo
 from training.pretrain.pages import Asked, Level, Page, make_fact, make_page, reply
 from training.pretrain.passages import PROMPTS
@@ -20,7 +21,7 @@ from training.pretrain.tokenizer import SPECIAL, VOCABULARY, Chat
 Row = tuple[list[int], list[list[int]]]
 """Ids of one conversation, and per answer the positions of its tokens."""
 
-KINDS = ("recall", "repeat", "page", "sub", "demo", "solve", *PROMPTS)
+KINDS = ("recall", "repeat", "page", "sub", "demo", "solve", "goal", *PROMPTS)
 """What is practised; accuracy is counted for each."""
 
 
@@ -153,6 +154,15 @@ def prompt_row(stream: Stream, chat: Chat, kind: str) -> Row:
     """One sub-call of the task families, with its reply."""
     prompt, answer = PROMPTS[kind](stream)
     return chat.render([Message("user", prompt), Message("assistant", answer)])
+
+
+def goal_row(stream: Stream, chat: Chat) -> Row:
+    """Questions, each with the line of code it calls for: the densest practice of that choice."""
+    messages = []
+    for _ in range(stream.between(2, 6)):
+        question, line = any_goal(stream)
+        messages += [Message("user", f"Question: {question}"), Message("assistant", line)]
+    return chat.render(messages)
 
 
 def demo_row(demo: Demo, chat: Chat) -> Row:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from training.pretrain.batches import (
     Row,
     by_length,
     demo_row,
+    goal_row,
     page_row,
     prompt_row,
     recall_row,
@@ -211,17 +212,17 @@ class Trainer:
         return by_length(rows, MICRO_BATCH, self.pad)
 
     def _row(self, stream: Stream, kind: str, stage: Stage) -> Row:
-        if kind == "repeat":
-            return repeat_row(stream, self.chat)
-        if kind == "recall":
-            return recall_row(stream, self.chat, stage.level)
-        if kind == "page":
-            return page_row(stream, self.chat, stage.level, stage.length(stream))
-        if kind == "sub":
-            return sub_row(stream, self.chat, stage.level, stream.between(120, 700))
-        if kind in PROMPTS:
-            return prompt_row(stream, self.chat, kind)
-        return demo_row(stream.choice(self.solved if kind == "solve" else self.demos), self.chat)
+        chat, level = self.chat, stage.level
+        made: dict[str, Callable[[], Row]] = {
+            "repeat": lambda: repeat_row(stream, chat),
+            "recall": lambda: recall_row(stream, chat, level),
+            "page": lambda: page_row(stream, chat, level, stage.length(stream)),
+            "sub": lambda: sub_row(stream, chat, level, stream.between(120, 700)),
+            "goal": lambda: goal_row(stream, chat),
+            "demo": lambda: demo_row(stream.choice(self.demos), chat),
+            "solve": lambda: demo_row(stream.choice(self.solved), chat),
+        }
+        return prompt_row(stream, chat, kind) if kind in PROMPTS else made[kind]()
 
     def _set_learning_rates(self) -> None:
         settings = self.settings

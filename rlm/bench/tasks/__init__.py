@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 
+from rlm.bench.tasks import niah_queries, niah_values
 from rlm.bench.tasks.aggregate import Aggregation
 from rlm.bench.tasks.base import Item, Scores, Span, Split, Task
 from rlm.bench.tasks.long_doc_hops import LongDocHops
 from rlm.bench.tasks.long_doc_qa import LongDocQA
+from rlm.bench.tasks.needles import NumberList
 from rlm.bench.tasks.niah import Niah
 from rlm.bench.tasks.niah_keys import NiahKeys
-from rlm.bench.tasks.niah_queries import NiahQueries
 from rlm.bench.tasks.niah_semantic import NiahSemantic
-from rlm.bench.tasks.niah_values import NiahValues
 from rlm.bench.tasks.pairs import Pairs
 from rlm.bench.tasks.trace import Trace
 from rlm.errors import UsageError
@@ -61,8 +61,8 @@ register(Niah())
 register(LongDocQA())
 for _family in (
     NiahKeys(),
-    NiahValues(),
-    NiahQueries(),
+    NumberList(niah_values.NAME, niah_values.draw),
+    NumberList(niah_queries.NAME, niah_queries.draw),
     NiahSemantic(),
     LongDocHops(),
     Aggregation("aggregate", visible=False),

@@ -10,11 +10,13 @@ hold one of the nouns or the name of a kind.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
+from operator import itemgetter
 from typing import Final, TypeVar
 
 from rlm.bench.tasks.base import Span, Split
@@ -34,6 +36,7 @@ MOST_PERSONS: Final = 200
 _BATCH: Final = 2048
 """Lines whose words are drawn together."""
 _MOST_WORDS: Final = 18
+_SLOTS: Final = ("date", "person", "noun", "filler", "kind")
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
@@ -154,6 +157,23 @@ class Lines:
         return Line(text, facts.dates[number], facts.persons[number], facts.nouns[number])
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A statement, ready to be filled in many times.
+
+    Attributes:
+        template: with ``%s`` in its slots.
+        order: brings what stands in `_SLOTS` into the order of the template.
+        bare: characters of its own.
+        shows_kind: whether the label is in it.
+    """
+
+    template: str
+    order: Callable[[tuple[str, ...]], tuple[str, ...]]
+    bare: int
+    shows_kind: bool
+
+
 def wording_of(split: Split) -> Wording:
     """How lines of `split` are written."""
     return EVAL if split == "eval" else TRAIN
@@ -174,7 +194,7 @@ def write(stream: Stream, split: Split, chars: int, facts: Facts, *, visible: bo
     chosen = stream.sample(wording.statements, stream.between(1, wording.mixed))
     if split == "eval":
         chosen = list(wording.statements)
-    forms = [(form + mark, len(_bare(form + mark))) for form in chosen]
+    forms = [_form(form + mark) for form in chosen]
     starts: list[int] = []
     blocks: list[str] = []
     at = 0
@@ -187,7 +207,7 @@ def write(stream: Stream, split: Split, chars: int, facts: Facts, *, visible: bo
 
 def _batch(
     stream: Stream,
-    forms: Sequence[tuple[str, int]],
+    forms: Sequence[Form],
     facts: Facts,
     numbers: range,
     room: tuple[int, float, int],
@@ -197,7 +217,7 @@ def _batch(
 
     Args:
         stream: where words and statements are drawn from.
-        forms: statements, and how many characters of their own each has.
+        forms: of statements.
         facts: of all lines.
         numbers: of the lines to be made.
         room: where the first of them starts, characters of a line, and those of the document, which
@@ -208,16 +228,16 @@ def _batch(
         The lines, and where the next one starts.
     """
     at, step, chars = room
-    kind, visible = kind_of(), "{kind}" in forms[0][0]
+    kind, visible = kind_of(), any(form.shows_kind for form in forms)
     fill = list(map(_shares().__getitem__, stream.block(_MOST_WORDS * len(numbers))))
     chosen = column(stream, forms, len(numbers))
     made: list[str] = []
-    mean, taken = _mean_word(), 0
-    for i, (form, bare) in zip(numbers, chosen, strict=True):
+    mean, taken, last = _mean_word(), 0, len(facts) - 1
+    for i, form in zip(numbers, chosen, strict=True):
         day, person, noun = facts.dates[i], facts.persons[i], facts.nouns[i]
         label = kind[noun] if visible else ""
-        own = bare + len(day) + len(person) + len(noun) + len(label)
-        if i == len(facts) - 1:
+        own = form.bare + len(day) + len(person) + len(noun) + len(label)
+        if i == last:
             filler = _filler(stream, chars - at - own)
         else:
             left = step * (i + 1) - 1 - at - own
@@ -226,7 +246,7 @@ def _batch(
             taken += count
         starts.append(at)
         at += own + len(filler) + 1
-        made.append(form.format(date=day, person=person, noun=noun, filler=filler, kind=label))
+        made.append(form.template % form.order((day, person, noun, filler, label)))
     return "\n".join(made), at
 
 
@@ -267,7 +287,7 @@ def column(stream: Stream, options: Sequence[T], count: int) -> list[T]:
 def shuffled(stream: Stream, options: Sequence[T]) -> list[T]:
     """`options` in drawn order, at bulk speed."""
     high, low = stream.block(len(options)), stream.block(len(options))
-    keys = [h << 16 | l for h, l in zip(high, low, strict=True)]  # noqa: E741 - a pair of halves
+    keys = [first << 16 | second for first, second in zip(high, low, strict=True)]
     return [options[i] for i in sorted(range(len(options)), key=keys.__getitem__)]
 
 
@@ -320,8 +340,12 @@ def _filler(stream: Stream, chars: int) -> str:
     return " ".join([*found, stream.choice(_by_length()[chars])])
 
 
-def _bare(form: str) -> str:
-    return form.format(date="", person="", noun="", filler="", kind="")
+def _form(statement: str) -> Form:
+    """The form of a statement, whose slots are in braces."""
+    slots = re.findall(r"{(\w+)}", statement)
+    template = re.sub(r"{\w+}", "%s", statement.replace("%", "%%"))
+    order = itemgetter(*map(_SLOTS.index, slots))
+    return Form(template, order, len(template % (("",) * len(slots))), "kind" in slots)
 
 
 def _written(day: date, form: str) -> str:

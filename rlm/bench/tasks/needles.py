@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from rlm.bench.tasks.base import Item, Split
+from rlm.bench.scoring import score_set
+from rlm.bench.tasks.base import Item, Scores, Split, require_room
 from rlm.bench.tasks.niah import Wording, sentence_case, train_key
 from rlm.bench.tasks.stream import Stream
 from rlm.bench.tasks.words import document, entity, number, random_sentences
@@ -21,6 +22,8 @@ NEEDLES: Final = 4
 NOISE_EVERY: Final = 2_048
 """Characters of document for each sentence of `Drawn.noise`."""
 NOISE_LEAST: Final = 1
+LIST_SHORTEST: Final = 1_400
+"""Characters of the shortest document of a `NumberList`: eight needles and a sentence of noise."""
 EVAL_THINGS: Final = ("door code", "locker code", "alarm code")
 """What eval needles give; no train needle has "code" in its thing (`niah.RESERVED`)."""
 
@@ -80,6 +83,31 @@ class Names:
     keys: int = 1
     values: int = 1
     join: tuple[str, str] = (", ", " and ")
+
+
+class NumberList:
+    """A family that asks for several numbers; their needles stand anywhere.
+
+    Args:
+        name: of the family.
+        draw: makes all of a document but its filler, from characters, seed and split.
+    """
+
+    depths: Sequence[int] = ()
+
+    def __init__(self, name: str, draw: Callable[[int, int, Split], Drawn]) -> None:
+        self.name = name
+        self._draw = draw
+
+    def generate(self, chars: int, depth: int | None, seed: int, *, split: Split = "eval") -> Item:
+        """See `rlm.bench.tasks.base.Task.generate`; there is no depth."""
+        del depth
+        require_room(self.name, chars, LIST_SHORTEST)
+        return place(self._draw(chars, seed, split), self.name, chars, None, seed, split)
+
+    def score(self, item: Item, text: str) -> Scores:
+        """Set F1 and exact set; the order is not judged."""
+        return score_set(item.answers, text)
 
 
 def draw(stream: Stream, chars: int, names: Names) -> Drawn:

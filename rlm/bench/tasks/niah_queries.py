@@ -5,16 +5,15 @@ Multi-query retrieval of RULER (arXiv:2404.06654). The needles are those of `nia
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from rlm.bench.scoring import score_set
 from rlm.bench.tasks import needles, niah_keys
-from rlm.bench.tasks.base import Item, Scores, Split, require_room
-from rlm.bench.tasks.needles import NEEDLES, Drawn, Names, place
+from rlm.bench.tasks.base import Split
+from rlm.bench.tasks.needles import NEEDLES, Drawn, Names
 from rlm.bench.tasks.niah import Wording
 from rlm.bench.tasks.stream import Stream
 
+NAME: Final = "niah_queries"
 EVAL: Final = Wording(
     needles=niah_keys.EVAL.needles,
     questions=("What are the {thing}s of {names}, in this order?",),
@@ -43,26 +42,9 @@ TRAIN_KEYS: Final = (2, 2, 3, 3, 4, 4, 5)
 TRAIN_JOINS: Final = ((", ", " and "), (", ", ", "), ("; ", "; "), (" and ", " and "))
 
 
-class NiahQueries:
-    """The values of several names, asked for at once."""
-
-    name = "niah_queries"
-    depths: Sequence[int] = ()
-
-    def generate(self, chars: int, depth: int | None, seed: int, *, split: Split = "eval") -> Item:
-        """See `rlm.bench.tasks.base.Task.generate`; the needles stand anywhere."""
-        del depth
-        require_room(self.name, chars, 1_400)
-        return place(draw(chars, seed, split), self.name, chars, None, seed, split)
-
-    def score(self, item: Item, text: str) -> Scores:
-        """Set F1 and exact set; the order is not judged."""
-        return score_set(item.answers, text)
-
-
 def draw(chars: int, seed: int, split: Split) -> Drawn:
     """The asked needles and `needles.NEEDLES` others of a document of `chars` characters."""
-    stream = Stream(NiahQueries.name, split, seed)
+    stream = Stream(NAME, split, seed)
     if split == "eval":
         return needles.draw(stream, chars, Names(split, EVAL, keys=NEEDLES))
     keys, join = stream.choice(TRAIN_KEYS), stream.choice(TRAIN_JOINS)

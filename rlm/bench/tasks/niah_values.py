@@ -5,16 +5,15 @@ Multi-value retrieval of RULER (arXiv:2404.06654), among needles for other names
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from rlm.bench.scoring import score_set
 from rlm.bench.tasks import needles
-from rlm.bench.tasks.base import Item, Scores, Split, require_room
-from rlm.bench.tasks.needles import NEEDLES, Drawn, Names, place
+from rlm.bench.tasks.base import Split
+from rlm.bench.tasks.needles import NEEDLES, Drawn, Names
 from rlm.bench.tasks.niah import Wording
 from rlm.bench.tasks.stream import Stream
 
+NAME: Final = "niah_values"
 EVAL: Final = Wording(
     needles=("One {thing} of {name} is {value}.",),
     questions=("What are all the {thing}s of {names}?",),
@@ -57,26 +56,9 @@ TRAIN_VALUES: Final = (2, 3, 4, 4, 5, 6)
 """How many values a name of the train split may have, so that no fixed number is learned."""
 
 
-class NiahValues:
-    """All values of one name."""
-
-    name = "niah_values"
-    depths: Sequence[int] = ()
-
-    def generate(self, chars: int, depth: int | None, seed: int, *, split: Split = "eval") -> Item:
-        """See `rlm.bench.tasks.base.Task.generate`; the needles stand anywhere."""
-        del depth
-        require_room(self.name, chars, 1_400)
-        return place(draw(chars, seed, split), self.name, chars, None, seed, split)
-
-    def score(self, item: Item, text: str) -> Scores:
-        """Set F1 and exact set."""
-        return score_set(item.answers, text)
-
-
 def draw(chars: int, seed: int, split: Split) -> Drawn:
     """The needles of one name and `needles.NEEDLES` others of a document of `chars` characters."""
-    stream = Stream(NiahValues.name, split, seed)
+    stream = Stream(NAME, split, seed)
     if split == "eval":
         return needles.draw(stream, chars, Names(split, EVAL, values=NEEDLES))
     return needles.draw(stream, chars, Names(split, TRAIN, values=stream.choice(TRAIN_VALUES)))

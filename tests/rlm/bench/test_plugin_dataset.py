@@ -117,7 +117,7 @@ def test_a_run_continues_and_a_row_that_changed_runs_again(session: Session, rul
 
 @pytest.mark.parametrize(
     ("chosen", "counts"),
-    [("dataset", (6, 0)), ("ruler-qa_1", (2, 0)), ("ruler-qa_1,niah", (2, 2))],
+    [("dataset", (6, 0)), ("ruler-qa_1", (2, 0)), ("ruler-qa_1,niah", (2, 2)), ("all", (6, 2))],
 )
 def test_tasks_choose_among_those_of_a_set(
     session: Session, ruler: Path, chosen: str, counts: tuple[int, int]

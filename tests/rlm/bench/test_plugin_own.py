@@ -75,13 +75,19 @@ def test_a_run_continues_where_the_data_is_the_same(
     assert result.stdout.str().count("CORRECT (cached)") == 1
 
 
-@pytest.mark.parametrize("chosen", ["own", "own-data", "own,niah"])
-def test_tasks_choose_own_data_beside_others(session: Session, data: Path, chosen: str) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "niah"), [("own", 0), ("own-data", 0), ("own,niah", 2), ("all", 2)]
+)
+def test_tasks_choose_own_data_beside_others(
+    session: Session, data: Path, chosen: str, niah: int
+) -> None:
     few = ("--rlm-lengths=1k", "--rlm-depths=50", "--rlm-samples=1", "--collect-only", "-q")
     result = session.run(f"--rlm-file={data}", f"--rlm-tasks={chosen}", *few)
     assert result.ret == 0
     assert result.stdout.str().count("test_own[") == 4
-    assert result.stdout.str().count("test_niah[") == (2 if "niah" in chosen else 0)
+    assert result.stdout.str().count("test_niah[") == (
+        2 if "niah" in chosen or chosen == "all" else 0
+    )
 
 
 def test_without_a_file_there_are_no_such_cells(session: Session, data: Path) -> None:
