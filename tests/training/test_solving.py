@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +15,14 @@ from rlm import open_sandbox
 from rlm.bench.tasks.kinds import kind_of
 from rlm.bench.tasks.stream import Stream
 from rlm.sandbox.base import Sandbox
-from training.pretrain import solving
+from training.pretrain import __main__ as pretrain
+from training.pretrain import ship, solving
 from training.pretrain.demos import make_demo, make_demos, read_demos
 from training.pretrain.pages import ABSENT, Level, make_page
 from training.pretrain.passages import KIND, answer, kind_prompt, name_prompt
 from training.pretrain.play import page_play
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
-from training.pretrain.train import TASKS, Settings, Trainer, train_end
+from training.pretrain.train import BASE, TASKS, Settings, Trainer, train_end
 from training.workers import Workers
 
 PLAYS = [play for _, play in solving.SHARES]
@@ -94,3 +97,24 @@ def test_the_end_of_tasks_practises_the_families(tmp_path: Path) -> None:
     done = torch.load(tmp_path / TASKS.folder / "checkpoint.pt", weights_only=True)
     assert done["progress"]["step"] == 1
     assert {"solve", "goal", "kind", "demo"} <= set(done["progress"]["accuracy"])
+
+
+def test_the_command_makes_both_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--tokens=1", "--demos=6", "--tasks-tokens=1", "--tasks-demos=6")
+    few += ("--base-tokens=1", "--base-demos=6", "--workers=1")
+    pretrain.main(["--out", str(tmp_path / "out"), *few])
+    ship.main(["--out", str(tmp_path / "out"), "--to", str(tmp_path)])
+    for end, solves in ((TASKS, True), (BASE, False)):
+        facts = json.loads((tmp_path / end.file).with_suffix(".json").read_text())
+        assert facts["sha256"] == hashlib.sha256((tmp_path / end.file).read_bytes()).hexdigest()
+        assert ("solve" in facts["progress"]["accuracy"]) is solves
+        assert facts["before"]["progress"]["step"] == 1
+    capsys.readouterr()
+
+
+def test_nothing_to_ship_says_what_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        ship.main(["--out", str(tmp_path)])
+    assert "run python -m training.pretrain first" in capsys.readouterr().err

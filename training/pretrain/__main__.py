@@ -1,17 +1,16 @@
 """``python -m training.pretrain``: make the embedded models, from the word list to the GGUFs.
 
 Everything follows from the seed and the number of workers. Each step is skipped when its file is
-there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt for `embedded`; then
-the same in the folder base for `embedded/base`, which goes on from there and learns the loop anew
-from a teacher that errs on purpose. With ``--tasks-tokens`` it also goes on, in the folder tasks,
-with the task families that one search does not solve; no such model is shipped yet (see the card).
-Delete a file to make it again.
+there, and goes on where it stopped: demos.jsonl, tokenizer.json, checkpoint.pt of the curriculum.
+Both models go on from there: `embedded`, in the folder tasks, with the task families that one
+search does not solve, and `embedded/base`, in the folder base, which learns the loop anew from a
+teacher that errs on purpose. Delete a file to make it again.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -33,23 +32,25 @@ PLAYED: Mapping[str, tuple[int, Draw]] = {
     TASKS.folder: (2, solve_play),
 }
 """Of each end: what is added to the seed for its demonstrations, and what is played in them."""
-COUNTS = ("tokens", "demos", "base_tokens", "base_demos", "tasks_demos", "workers")
+COUNTS = (
+    *("tokens", "demos", "tasks_tokens", "tasks_demos", "base_tokens", "base_demos", "workers"),
+)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the arguments and run the steps."""
     parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="working folder")
     add = parser.add_argument
     add("--tokens", type=float, default=28e6, help="tokens to train on (default: 28e6)")
     add("--demos", type=int, default=6000, help="demonstrations to play (default: 6000)")
-    add("--base-tokens", type=float, default=1.5e6, help="tokens of the other end (default: 1.5e6)")
+    add("--tasks-tokens", type=float, default=12.5e6, help="of task families (default: 12.5e6)")
+    add("--tasks-demos", type=int, default=7000, help="demonstrations of these (default: 7000)")
+    add("--base-tokens", type=float, default=1.5e6, help="tokens of the twin (default: 1.5e6)")
     add("--base-demos", type=int, default=2000, help="demonstrations with errors (default: 2000)")
-    add("--tasks-tokens", type=float, default=0, help="tokens of task families (default: 0, none)")
-    add("--tasks-demos", type=int, default=3500, help="demonstrations of these (default: 3500)")
     add("--seed", type=int, default=1, help="seed of everything (default: 1)")
     add("--workers", type=int, default=2, help="processes of one core each (default: 2)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name in COUNTS:
         if getattr(args, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0, not {getattr(args, name)}")
@@ -60,10 +61,8 @@ def main() -> None:
         train_tokenizer(corpus(args.seed, demos)).save(str(tokenizer))
     settings = Settings(tokens=args.tokens, seed=args.seed)
     run_workers(partial(train, args.out, settings), args.workers)
-    ship(args.out, tokenizer, args.out / "embedded.gguf")
+    learn(args, TASKS, args.tasks_tokens, args.tasks_demos)
     learn(args, BASE, args.base_tokens, args.base_demos)
-    if args.tasks_tokens > 0:
-        learn(args, TASKS, args.tasks_tokens, args.tasks_demos)
     print(f"ready in {args.out}; python -m training.pretrain.ship puts both in place")
 
 
@@ -74,7 +73,7 @@ def learn(args: argparse.Namespace, end: End, tokens: float, count: int) -> None
     number, draw = PLAYED[end.folder]
     make_demos(folder / "demos.jsonl", args.seed + number, count, draw=draw, workers=args.workers)
     run_workers(partial(train_end, args.out, end, tokens), args.workers)
-    ship(folder, args.out / "tokenizer.json", folder / f"embedded-{end.folder}.gguf")
+    ship(args.out, end, folder / end.file)
 
 
 def corpus(seed: int, demos: Path) -> Iterator[str]:

@@ -139,10 +139,10 @@ def counting(stream: Stream, asking: Asking, about: Sequence[str]) -> Goal:
     """Of `rlm.bench.tasks.aggregate`."""
     first, second = about[0], about[-1]
     lines: Mapping[Asking, str] = {
-        "count": f'count = "{first}"',
-        "compare": f'more = ["{first}", "{second}"]',
-        "most": "pick = max",
-        "least": "pick = min",
+        "count": f'pick = lambda kinds: kinds.count("{first}")',
+        "compare": f'pick = lambda kinds: max(["{first}", "{second}"], key=kinds.count)',
+        "most": "pick = lambda kinds: max(sorted(set(kinds)), key=kinds.count)",
+        "least": "pick = lambda kinds: min(sorted(set(kinds)), key=kinds.count)",
     }
     if _is_own(stream):
         return aggregate.ask(stream, "train", asking, about), lines[asking]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,38 +17,37 @@ from rlm import prompts
 from training.export import export_gguf
 from training.pretrain.model import config
 from training.pretrain.tokenizer import load_tokenizer
-from training.pretrain.train import BASE
+from training.pretrain.train import BASE, TASKS, End
 
 HERE = Path(__file__).parent
 MODELS = HERE.parent.parent / "rlm" / "models" / "nano"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the arguments and ship."""
     parser = argparse.ArgumentParser(prog="python -m training.pretrain.ship", description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="folder of the run")
     parser.add_argument("--to", type=Path, default=MODELS, help="folder to write to")
-    args = parser.parse_args()
-    runs = ((args.out, "embedded.gguf"), (args.out / BASE.folder, "embedded-base.gguf"))
-    trained = [(run, name) for run, name in runs if (run / "checkpoint.pt").exists()]
+    args = parser.parse_args(argv)
+    trained = [end for end in (TASKS, BASE) if (args.out / end.folder / "checkpoint.pt").exists()]
     if not trained:
-        parser.error(
-            f"there is no checkpoint.pt in {args.out}; run python -m training.pretrain first"
-        )
-    for run, name in trained:
-        print(json.dumps(ship(run, args.out / "tokenizer.json", args.to / name), indent=2))
+        folders = " or ".join(str(args.out / end.folder) for end in (TASKS, BASE))
+        parser.error(f"no checkpoint.pt in {folders}; run python -m training.pretrain first")
+    for end in trained:
+        print(json.dumps(ship(args.out, end, args.to / end.file), indent=2))
 
 
-def ship(run: Path, tokens: Path, target: Path) -> dict[str, object]:
-    """Export the checkpoint of the folder `run` to `target`; what the JSON beside it says.
+def ship(out: Path, end: End, target: Path) -> dict[str, object]:
+    """Export what `end` made to `target`; what the JSON beside it says.
 
     Args:
-        run: has ``checkpoint.pt``.
-        tokens: the tokenizer's file.
+        out: the folder of the run, with ``tokenizer.json`` and the checkpoints of both.
+        end: what was learned last.
         target: the GGUF to write.
     """
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
-    tokenizer = load_tokenizer(tokens)
+    state = torch.load(out / end.folder / "checkpoint.pt", weights_only=True)
+    before = torch.load(out / "checkpoint.pt", weights_only=True)
+    tokenizer = load_tokenizer(out / "tokenizer.json")
     export_gguf(target, state["model"], config(), tokenizer, name=target.stem)
     facts: dict[str, object] = {
         "file": target.name,
@@ -56,6 +56,7 @@ def ship(run: Path, tokens: Path, target: Path) -> dict[str, object]:
         "parameters": sum(p.numel() for k, p in state["model"].items() if k != "lm_head.weight"),
         "settings": state["settings"],
         "progress": state["progress"],
+        "before": {"settings": before["settings"], "progress": before["progress"]},
         "torch": torch.__version__,
     }
     target.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from textwrap import indent
 from types import ModuleType
 
 from rlm.bench.tasks import (
@@ -66,7 +67,7 @@ for a in query_chunks(parts, "{{chunk}}\\n\\n{KIND}", limit=250):
 NEAR = r"""hits = regex_windows(r"\d+", window=40, limit=9999)
 KINDS
 found = [h for h in hits for w in re.findall("[a-z]+", h.lower()) if kind.get(w) == near]
-answer = re.search(r"\d+", found[0]).group()
+answer = next((n for h in found for n in re.findall(r"\d+", h)), "not found")
 print(len(hits), found, answer)""".replace("KINDS\n", KINDS.replace("TEXT", '" ".join(hits)'))
 NAMES = f"""found = []
 for name in names:
@@ -91,21 +92,19 @@ for name in pair:
             found[name] = int(a)
 answer = max(found, key=found.get) if len(found) == 2 else "{ABSENT}"
 print(found, answer)"""
-LABELS = """KINDS
-found = (m.group() for m in re.finditer("[a-z]+", context.lower()))
-kinds = [kind[w] for w in found if w in kind]""".replace(
-    "KINDS\n", KINDS.replace("TEXT", "context")
-)
-SHOWN_LABELS = f"""lines = context.split("\\n")
+LABELS = f"""lines = context.split("\\n")
 kinds = [re.findall(r"\\w+", line)[-1] for line in lines]
 words = " ".join(re.findall("[a-z]+", lines[0].lower()))
-print(llm_query(f"{{words}}\\n\\n{KIND}"))"""
-COUNTED = {
-    "count": "answer = kinds.count(count)",
-    "compare": "answer = max(more, key=kinds.count)",
-    "most": "answer = pick(sorted(set(kinds)), key=kinds.count)",
-    "least": "answer = pick(sorted(set(kinds)), key=kinds.count)",
-}
+if len(set(kinds)) <= 8:
+    print(llm_query(f"{{words}}\\n\\n{KIND}"))
+else:
+    KINDS
+    found = (m.group() for m in re.finditer("[a-z]+", context.lower()))
+    kinds = [kind[w] for w in found if w in kind]
+answer = pick(kinds)
+print(len(kinds), answer)""".replace(
+    "KINDS", indent(KINDS.replace("TEXT", "context"), "    ").strip()
+)
 HELD = f"""hit = keyword_windows(value, window=60)[0]
 print(llm_query(f"{{hit}}\\n\\nQuestion: {OF_VALUE}"))
 held = {{value}}
@@ -209,9 +208,7 @@ def labels_play(stream: Stream, *, visible: bool) -> Play:
     chars, seed = _chars(stream, aggregate.SHORTEST), _seed(stream)
     item = get(name).generate(chars, None, seed, split="train")
     made = aggregate.draw(Stream(name, "train", seed), "train", chars, visible=visible)
-    body = [SHOWN_LABELS if visible else LABELS, COUNTED[made.asking], "print(len(kinds), answer)"]
-    goal = counting(stream, made.asking, made.about)
-    return _program(item, goal, "\n".join(body), read_kinds)
+    return _program(item, counting(stream, made.asking, made.about), LABELS, read_kinds)
 
 
 def pairs_play(stream: Stream) -> Play:

@@ -77,6 +77,7 @@ class End:
 
     Attributes:
         folder: within that of the run; holds its demonstrations, ``demos.jsonl``.
+        file: the name of the model that it makes.
         stage: what it practises.
         rate: share of the learning rates with which it goes on.
         decay: over this last share of its tokens the rates fall to zero.
@@ -85,6 +86,7 @@ class End:
     """
 
     folder: str
+    file: str
     stage: Stage
     rate: float
     decay: float
@@ -92,8 +94,8 @@ class End:
     solves: bool
 
 
-TASKS = End("tasks", SOLVING, rate=1.0, decay=0.7, seed=4, solves=True)
-BASE = End("base", OTHER_END, rate=0.25, decay=1.0, seed=1, solves=False)
+TASKS = End("tasks", "embedded.gguf", SOLVING, rate=0.6, decay=0.8, seed=4, solves=True)
+BASE = End("base", "embedded-base.gguf", OTHER_END, rate=0.25, decay=1.0, seed=1, solves=False)
 
 
 class Trainer:
