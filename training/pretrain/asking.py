@@ -126,6 +126,15 @@ PATTERNS: Mapping[str, Sequence[str]] = {
         "[separated by|parted by|with] [;|semicolons].",
         "[Find|List|Give] [the pairs|all pairs|each pair] of [people|persons|names] "
         "[who|that] [mentioned|named|spoke of|brought up] {a} {kind} on [one|a common] [date|day].",
+        "[Which|What] [pairs of persons|pairs of people|people in pairs|pairs of names] "
+        "[mentioned|named|spoke of|wrote of|brought up|had] {a} {kind} "
+        "[on one and the same|on equal|at one|on the very same|in the same] [date|day]? "
+        "[Put it|Write it|Answer|Say it|Put them] [like this|so|in this way|in the form]: "
+        "[NAME & NAME; NAME & NAME.|NAME & NAME, then a semicolon.|NAME & NAME; and so on.]",
+        "[Which|What] [pairs of persons|pairs of people|people in pairs|pairs of names] "
+        "[mentioned|named|spoke of|wrote of|brought up|had] {a} {kind} on [one|a common] "
+        "[date|day]? [A pair is|Each is|Every pair is] [NAME & NAME|ONE & OTHER]; "
+        '[put|have|leave] "; " [between them|in between|after each].',
     ),
 }
 """Of each kind of question, or part of one."""
@@ -232,7 +241,7 @@ def _page(stream: Stream) -> Goal:
 
 _DRAWS: Sequence[Callable[[Stream], Goal]] = (
     *(_counting, _counting, _naming, _naming, _hopping, _hopping, _page, _page),
-    lambda stream: pairing(stream, stream.choice(tuple(kinds()))),
+    *(lambda stream: pairing(stream, stream.choice(tuple(kinds()))),) * 2,
     lambda stream: nearing(stream, stream.choice(tuple(kinds()))),
     lambda stream: tracing(stream, number(stream, "train", set())),
 )

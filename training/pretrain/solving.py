@@ -7,6 +7,7 @@ model learns is which program a question and the beginning of a text call for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -105,6 +106,22 @@ answer = pick(kinds)
 print(len(kinds), answer)""".replace(
     "KINDS", indent(KINDS.replace("TEXT", "context"), "    ").strip()
 )
+MARKS = (
+    *(
+        " {KIND}",
+        " |KIND|",
+        " -- KIND",
+        " *KIND*",
+        ' "KIND"',
+        " [is KIND]",
+        " [kind KIND]",
+        " ~KIND",
+    ),
+    *(", KIND!", " [a KIND]", " [KIND?]", " ((KIND))", " ...KIND", " @KIND", " KIND;", " [-KIND-]"),
+)
+"""Ways to show a label, beside those of the train split; none is that of the eval split."""
+RESTYLED = 0.7
+"""Share of the documents with labels that get one of `MARKS`."""
 HELD = f"""hit = keyword_windows(value, window=60)[0]
 print(llm_query(f"{{hit}}\\n\\nQuestion: {OF_VALUE}"))
 held = {{value}}
@@ -208,7 +225,15 @@ def labels_play(stream: Stream, *, visible: bool) -> Play:
     chars, seed = _chars(stream, aggregate.SHORTEST), _seed(stream)
     item = get(name).generate(chars, None, seed, split="train")
     made = aggregate.draw(Stream(name, "train", seed), "train", chars, visible=visible)
+    if visible and stream.random() < RESTYLED:
+        item = replace(item, document=restyled(stream, item.document))
     return _program(item, counting(stream, made.asking, made.about), LABELS, read_kinds)
+
+
+def restyled(stream: Stream, text: str) -> str:
+    """`text` with another mark around the label at the end of each line."""
+    form = stream.choice(MARKS).replace("KIND", r"\1")
+    return "\n".join(re.sub(r"\W*(\w+)\W*$", form, line) for line in text.split("\n"))
 
 
 def pairs_play(stream: Stream) -> Play:
