@@ -29,7 +29,7 @@ from rlm.bench.tasks.kinds import kinds
 from rlm.bench.tasks.long_doc_hops import Puzzle
 from rlm.bench.tasks.niah import sentence_case, train_key
 from rlm.bench.tasks.stream import Stream
-from rlm.bench.tasks.words import entity, number
+from rlm.bench.tasks.words import entity, number, words
 from training.pretrain.pages import Level, make_page
 
 Goal = tuple[str, str]
@@ -103,6 +103,22 @@ PATTERNS: Mapping[str, Sequence[str]] = {
         "[What|Which] {thing}s [go with|belong to|are known for|stand for] {names}"
         "[?|, in this order?|, in the order named?]",
     ),
+    "bridge": (
+        "[Which|What|How many] {w1} [does|did] the {w2} [of|at|for|behind|from|near] "
+        "[the|the ship|the {w3}|] {place} [{w4}|] [have|own|pay|keep|wear|hold|carry|know|get]?",
+        "[Which|What|How many] {w1} [has|had] the {w2} [who|that] [{w3}|] "
+        "[owns|made|runs|saw|left|keeps] [the|the {w4}|] {place}?",
+        "[Which|What] [number|figure] of {w1} [is|was|goes] with [the {w2} of|whoever {w2}] "
+        "[the|] {place} [{w3}|]?",
+    ),
+    "comparison": (
+        "[Which|Who] [has|had|holds|got|keeps|counts] more {w1}[,|:] [the|] {first} [{w2}|] or "
+        "[the|] {second} [{w2}|]?",
+        "[Of|Between] [the|] {first} [{w2}|] and [the|] {second} [{w2}|], which "
+        "[has|had|holds|got|keeps] more {w1}?",
+        "Are there more {w1} [in|at|with|on] [the|] {first} [{w2}|] or [in|at|with|on] [the|] "
+        "{second} [{w2}|]?",
+    ),
     "otherwise": (
         "[If|When|Where|In case] [the|this] [document|passage|page|source|text] "
         "[never says|never tells|is silent|has nothing|leaves it out], "
@@ -140,6 +156,8 @@ PATTERNS: Mapping[str, Sequence[str]] = {
 """Of each kind of question, or part of one."""
 OWN = 0.35
 """Share of the questions that are in the train split's own wordings."""
+ANY_WORDS = 0.6
+"""Share of the other questions of two hops that are about anything: only the names matter."""
 GRAM = 4
 """So many words in a row are not to be those of an eval question."""
 
@@ -201,9 +219,15 @@ def hopping(stream: Stream, made: Puzzle) -> Goal:
         line = f"pair = [{', '.join(map(_quoted, made.asked))}]"
     if _is_own(stream):
         return made.question, line
+    otherwise = pattern(stream, "otherwise", absent=made.absent)
+    if stream.random() < ANY_WORDS:
+        slots = dict(zip(("w1", "w2", "w3", "w4"), stream.sample(words(), 4), strict=True))
+        first, second = made.asked[0], made.asked[-1]
+        question = pattern(stream, made.shape, place=first, first=first, second=second, **slots)
+        return f"{question} {otherwise}", line
     ends = (sentence_case(end.format(absent=made.absent)) for end in WORDINGS["train"].otherwise)
     asked = next(made.question.removesuffix(end) for end in ends if made.question.endswith(end))
-    return asked + pattern(stream, "otherwise", absent=made.absent), line
+    return asked + otherwise, line
 
 
 def tracing(stream: Stream, value: str) -> Goal:
@@ -240,7 +264,7 @@ def _page(stream: Stream) -> Goal:
 
 
 _DRAWS: Sequence[Callable[[Stream], Goal]] = (
-    *(_counting, _counting, _naming, _naming, _hopping, _hopping, _page, _page),
+    *(_counting, _counting, _naming, _naming, _hopping, _hopping, _hopping, _page, _page),
     *(lambda stream: pairing(stream, stream.choice(tuple(kinds()))),) * 2,
     lambda stream: nearing(stream, stream.choice(tuple(kinds()))),
     lambda stream: tracing(stream, number(stream, "train", set())),

@@ -82,7 +82,7 @@ for hit in keyword_windows(place, window=100, limit=1) or [head(200)]:
     name = llm_query(f"{{hit}}\\n\\nQuestion: {OF_PLACE}")
     for hit in keyword_windows(name, window=100):
         a = llm_query(f"{{hit}}\\n\\nQuestion: {NUMBER}")
-        if a != "{ABSENT}":
+        if a.isdigit():
             answer = a
 print(answer)"""
 PAIR = f"""found = {{}}

@@ -14,6 +14,7 @@ import torch
 from torch import distributed, multiprocessing
 from torch.nn import Parameter
 
+from training.allocator import keep_memory
 from training.pretrain.batches import KINDS
 from training.workers import Workers
 
@@ -46,7 +47,7 @@ def run_workers(job: Callable[[Workers], None], count: int) -> None:
         count: how many workers.
     """
     if count == 1:
-        torch.set_num_threads(1)
+        _prepare()
         job(Workers())
         return
     with socket.socket() as probe:
@@ -61,8 +62,13 @@ def _other(index: int, job: Callable[[Workers], None], count: int, port: int) ->
     _work(index + 1, job, count, port)
 
 
-def _work(rank: int, job: Callable[[Workers], None], count: int, port: int) -> None:
+def _prepare() -> None:
     torch.set_num_threads(1)
+    keep_memory()
+
+
+def _work(rank: int, job: Callable[[Workers], None], count: int, port: int) -> None:
+    _prepare()
     distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count
     )
