@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FINEST: Final = 0.005
 """The least difference to plan for: it takes up to 400,000 pairs."""
+ROUNDING: Final = 1e-9
+"""A power short of its goal by so little has it: its sum was taken in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,10 +298,11 @@ def samples_needed(
     if not 0 < power < 1:
         raise UsageError(f"a power of {power:g} cannot be had: choose one between 0 and 1, as 0.8")
     lean, low, high = mde / discordant, 0, 8
+    goal = power - ROUNDING
 
     def reached(n: int) -> bool:
         first, last = _likely(n, discordant)
-        return _mixed(n, discordant, first, _found(first, last, lean, alpha)) >= power
+        return _mixed(n, discordant, first, _found(first, last, lean, alpha)) >= goal
 
     while not reached(high):
         low, high = high, 2 * high
@@ -309,7 +312,7 @@ def samples_needed(
     steps = range(high, high + ceil(4 / mde) + 20)
     first, last = _likely(steps[0], discordant)[0], _likely(steps[-1], discordant)[1]
     found = _found(first, last, lean, alpha)
-    return max((n + 1 for n in steps if _mixed(n, discordant, first, found) < power), default=high)
+    return max((n + 1 for n in steps if _mixed(n, discordant, first, found) < goal), default=high)
 
 
 def detectable(
