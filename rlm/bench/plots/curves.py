@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from rlm.bench import pairs
 from rlm.bench.grid import Unit
@@ -143,7 +143,7 @@ def latency(panel: Panel) -> Figure | None:
         return None
     axes.set_yscale("log")
     axes.set_ylim(min(seen) / 1.4, max(seen) * 1.4)
-    _few_ticks(axes)
+    style.few_ticks(axes)
     axes.set_ylabel("seconds a cell")
     return figure
 
@@ -300,12 +300,3 @@ def _single(panel: Panel, key: Sequence[tuple[Any, str]]) -> tuple[Figure, Axes]
 
 def _percent(axes: Axes, shares: Sequence[float]) -> None:
     axes.set_yticks(shares, [f"{100 * share:.0f}" for share in shares])
-
-
-def _few_ticks(axes: Axes) -> None:
-    """Plain numbers, and enough of them where all lies within one power of ten."""
-    low, high = axes.get_ylim()
-    near = high / low < 100
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if near else (1,)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))

@@ -21,7 +21,6 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from rlm.bench.grid import label
 from rlm.bench.plots import style
@@ -108,9 +107,7 @@ def scaling(panel: Panel) -> Figure | None:
         axes.grid(axis="y")
         axes.set_yscale("log")
         axes.set_ylim(min(drawn) / 1.4, max(drawn) * 1.4)
-        axes.yaxis.set_major_locator(LogLocator(10))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        style.few_ticks(axes)
         style.by_length(axes, panel.lengths, panel.unit)
     for axes in both[: 1 if is_wide else 2]:
         axes.set_ylabel("seconds a cell")

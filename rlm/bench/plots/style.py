@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from rlm.bench.grid import label
@@ -122,6 +122,15 @@ def shifted(axes: Axes, points: float) -> Transform:
     """Data coordinates, drawn so many points to the right; the data stay what they are."""
     figure = axes.figure
     return axes.transData + ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+
+
+def few_ticks(axes: Axes) -> None:
+    """Plain numbers on a logarithmic axis, and enough of them where it spans less than two tens."""
+    low, high = axes.get_ylim()
+    near = high / low < 100
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if near else (1,)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
 
 
 def by_length(axes: Axes, lengths: Sequence[int], unit: str) -> None:
