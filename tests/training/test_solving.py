@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rlm import open_sandbox
+from rlm.bench.tasks import lines
 from rlm.bench.tasks.kinds import kind_of
 from rlm.bench.tasks.stream import Stream
 from rlm.sandbox.base import Sandbox
@@ -50,6 +51,12 @@ def test_families_are_drawn_by_their_shares() -> None:
         "\n" in solving.solve_play(Stream("share", number)).text[:2000] for number in range(60)
     )
     assert 12 <= lines <= 36  # 5 of 12.5 shares are documents of lines
+
+
+def test_no_mark_of_a_label_is_that_of_an_eval_document() -> None:
+    shown = {form.replace("KIND", "{kind}") for form in solving.MARKS}
+    assert len(shown) == len(solving.MARKS)
+    assert not shown & {*lines.EVAL.marks, *lines.TRAIN.marks}
 
 
 def test_each_word_is_given_its_kind() -> None:

@@ -27,6 +27,7 @@ from rlm.bench.tasks.aggregate import ASKING, Asking, article
 from rlm.bench.tasks.hop_wordings import WORDINGS
 from rlm.bench.tasks.kinds import kinds
 from rlm.bench.tasks.long_doc_hops import Puzzle
+from rlm.bench.tasks.needles import joined
 from rlm.bench.tasks.niah import sentence_case, train_key
 from rlm.bench.tasks.stream import Stream
 from rlm.bench.tasks.words import entity, number, words
@@ -187,7 +188,7 @@ def pairing(stream: Stream, kind: str) -> Goal:
     if _is_own(stream):
         return pairs.ask(stream, "train", kind), line
     question = pattern(stream, "pairs", kind=kind, a=article(kind))
-    return f"{pattern(stream, 'kinds', kinds=_kinds(stream))} {question}", line
+    return f"{pattern(stream, 'kinds', kinds=aggregate.listed(stream, 'train'))} {question}", line
 
 
 def nearing(stream: Stream, kind: str) -> Goal:
@@ -200,11 +201,9 @@ def nearing(stream: Stream, kind: str) -> Goal:
 
 def naming(stream: Stream, thing: str, names: Sequence[str]) -> Goal:
     """Of `rlm.bench.tasks.niah_values` where `names` is one, else of ``niah_queries``."""
-    join = stream.choice(niah_queries.TRAIN_JOINS)
-    *most, last = names
-    listed = join[1].join([join[0].join(most), last]) if most else last
+    listed = joined(names, stream.choice(niah_queries.TRAIN_JOINS))
     line = f"names = [{', '.join(map(_quoted, names))}]"
-    name, family = ("queries", niah_queries) if most else ("values", niah_values)
+    name, family = ("queries", niah_queries) if len(names) > 1 else ("values", niah_values)
     if _is_own(stream):
         own = stream.choice(family.TRAIN.questions)
         return sentence_case(own.format(thing=thing, names=listed)), line
@@ -280,13 +279,13 @@ def _quoted(name: str) -> str:
 
 
 def _kinds(stream: Stream) -> str:
-    between, last = stream.choice(aggregate.TRAIN.lists)
-    *names, end = aggregate.reordered(stream)
-    return between.join(names) + last + end
+    return aggregate.listed(stream, "train")
 
 
 def pattern(stream: Stream, name: str, **slots: str) -> str:
-    """A wording of `PATTERNS` with its slots filled; as in the eval split, no four words in a row.
+    """A wording of `PATTERNS` with its slots filled.
+
+    None that shares four words in a row with an eval question is given.
 
     Raises:
         KeyError: there are no such patterns, or a slot is missing.

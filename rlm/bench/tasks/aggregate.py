@@ -256,9 +256,15 @@ def ask(stream: Stream, split: Split, asking: Asking, about: Sequence[str]) -> s
 def lead_in(stream: Stream, split: Split) -> str:
     """A sentence that names the kinds, in a wording of `split`."""
     questions = EVAL if split == "eval" else TRAIN
-    between, last = stream.choice(questions.lists)
+    named = listed(stream, split)
+    return stream.choice(questions.lead_ins).format(kinds=named)
+
+
+def listed(stream: Stream, split: Split) -> str:
+    """The names of all kinds, joined in a way of `split`."""
+    between, last = stream.choice((EVAL if split == "eval" else TRAIN).lists)
     *names, end = kinds() if split == "eval" else reordered(stream)
-    return stream.choice(questions.lead_ins).format(kinds=between.join(names) + last + end)
+    return between.join(names) + last + end
 
 
 def reordered(stream: Stream) -> list[str]:

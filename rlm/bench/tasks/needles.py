@@ -122,7 +122,7 @@ def draw(stream: Stream, chars: int, names: Names) -> Drawn:
     return Drawn(
         question=sentence_case(
             stream.choice(names.wording.questions).format(
-                thing=thing, names=_joined(keys[:count], names.join)
+                thing=thing, names=joined(keys[:count], names.join)
             )
         ),
         subject=thing,
@@ -210,7 +210,8 @@ def _about(stream: Stream, names: Names, thing: str, key: str, taken: set[str]) 
     return Needle(key, value, sentence_case(statement))
 
 
-def _joined(keys: Sequence[str], join: tuple[str, str]) -> str:
+def joined(keys: Sequence[str], join: tuple[str, str]) -> str:
+    """Different `keys` in a row; `join` stands between two, and before the last."""
     *most, last = dict.fromkeys(keys)
     return join[1].join([join[0].join(most), last]) if most else last
 

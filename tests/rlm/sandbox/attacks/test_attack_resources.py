@@ -60,6 +60,8 @@ TIME = {
     "    except BaseException: pass",
     "finally": "try:\n    while True: pass\nfinally:\n    while True: pass",
     "finalizer": "class A:\n    def __del__(self):\n        while True: pass\nx = A(); del x",
+    "finalizer of a cycle": "class A:\n    def __del__(self):\n        while True: pass\n"
+    "x = A(); x.x = x; del x; 1 / 0",
     "trace function": "import sys\ndef t(*_):\n    while True: pass\nsys.settrace(t)\n"
     "def f(): pass\nf()",
     "comparison": "class A:\n    def __eq__(self, o):\n        while True: pass\nA() == A()",
