@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--tokens", type=float, default=28e6, help="tokens to train on (default: 28e6)")
     add("--demos", type=int, default=6000, help="demonstrations to play (default: 6000)")
-    add("--tasks-tokens", type=float, default=15.5e6, help="of task families (default: 15.5e6)")
+    add("--tasks-tokens", type=float, default=22.7e6, help="of task families (default: 22.7e6)")
     add("--tasks-demos", type=int, default=7000, help="demonstrations of these (default: 7000)")
     add("--base-tokens", type=float, default=1.5e6, help="tokens of the twin (default: 1.5e6)")
     add("--base-demos", type=int, default=2000, help="demonstrations with errors (default: 2000)")

@@ -78,7 +78,7 @@ class End:
     Attributes:
         folder: within that of the run; holds its demonstrations, ``demos.jsonl``.
         file: the name of the model that it makes.
-        stage: what it practises.
+        stages: what it practises.
         rate: share of the learning rates with which it goes on.
         decay: over this last share of its tokens the rates fall to zero.
         seed: added to that of the run.
@@ -87,14 +87,14 @@ class End:
 
     folder: str
     file: str
-    stage: Stage
+    stages: Sequence[Stage]
     rate: float
     decay: float
     seed: int
     solves: bool
 
 
-TASKS = End("tasks", "embedded.gguf", SOLVING, rate=0.6, decay=0.8, seed=4, solves=True)
+TASKS = End("tasks", "embedded.gguf", SOLVING, rate=0.6, decay=0.4, seed=4, solves=True)
 BASE = End("base", "embedded-base.gguf", OTHER_END, rate=0.25, decay=1.0, seed=1, solves=False)
 
 
@@ -299,7 +299,7 @@ def train_end(out: Path, end: End, tokens: float, workers: Workers) -> None:
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     own = list(read_demos(folder / "demos.jsonl"))
     demos, solved = (list(read_demos(out / "demos.jsonl")), own) if end.solves else (own, [])
-    trainer = Trainer(folder, chat, demos, settings, workers, (end.stage,), solved)
+    trainer = Trainer(folder, chat, demos, settings, workers, end.stages, solved)
     if not trainer.progress.step:
         trainer.model.load_state_dict(done["model"])
     trainer.run()
