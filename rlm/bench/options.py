@@ -69,6 +69,11 @@ VALUES: Final = (
         "gguf/, hf/ and ollama/, which answer one after another, else 8",
     ),
     (
+        ("max-iterations", "N", "parse_count", 20),
+        "Root turns of a loop (rlm, repl) before it is asked for its answer; default 20. A cell of "
+        "another number is another cell",
+    ),
+    (
         ("max-depth", "N", "parse_max_depth", 1),
         "Levels of loops in rlm, 1 to 8; default 1. From 2 on the model's code may open a loop of "
         "its own on a part of the text (rlm_query), in one more sandbox and on the same budget",

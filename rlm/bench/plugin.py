@@ -127,6 +127,7 @@ class Bench:
             concurrency=given.rlm_concurrency,
             record=given.rlm_record,
             replay=given.rlm_replay,
+            max_iterations=given.rlm_max_iterations,
             max_depth=given.rlm_max_depth,
             overflow=given.rlm_overflow,
             file=self._file,

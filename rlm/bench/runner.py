@@ -54,6 +54,7 @@ class Settings:
         sandbox: the backend in which a model's code runs.
         temperature: of every call; above 0 each cell has a sampler seed of its own.
         concurrency: sub-calls of one batch that run at once.
+        max_iterations: root turns of a loop before its last call.
         max_depth: levels of loops, where there are sub-calls.
         overflow: what becomes of a document that does not fit a prompt.
         environment: ``host``, ``versions`` and ``git`` of the record.
@@ -68,6 +69,7 @@ class Settings:
     sandbox: str = field(default_factory=default_backend)
     temperature: float = 0.0
     concurrency: int = 1
+    max_iterations: int = MAX_ITERATIONS
     max_depth: int = 1
     overflow: Overflow = "refuse"
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -347,7 +349,7 @@ def _setup(
         limits=SandboxLimits(),
         options=_options(record, settings),
         answer_tokens=_answer_tokens(record.task),
-        max_iterations=MAX_ITERATIONS,
+        max_iterations=settings.max_iterations,
         concurrency=settings.concurrency,
         max_depth=settings.max_depth,
         overflow=settings.overflow,
@@ -464,10 +466,12 @@ def _limits(architecture: str, settings: Settings) -> dict[str, Any]:
 
     Calls at once stand here, and so in the key, only where they can change an answer (see
     `rlm.clients.in_turn`), levels of loops where there can be more than one, and what becomes of a
-    document that does not fit only where it is cut.
+    document that does not fit only where it is cut. Where there are no turns their bound is the
+    usual one.
     """
     way = architectures.get(architecture)
-    limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": MAX_ITERATIONS}
+    turns = settings.max_iterations if way.runs_code else MAX_ITERATIONS
+    limits: dict[str, Any] = {"cell_seconds": CELL_SECONDS, "max_iterations": turns}
     limits |= {"sandbox": asdict(SandboxLimits()), **way.limits}
     if way.runs_code:
         limits["backend"] = settings.sandbox

@@ -17,7 +17,7 @@ from rlm.bench import records, runner
 from rlm.bench.grid import Cell
 from rlm.bench.records import Failure, Record, Store, Verdict
 from rlm.bench.report import pulling
-from rlm.bench.runner import Settings
+from rlm.bench.runner import MAX_ITERATIONS, Settings
 from rlm.bench.tasks.base import SUITE_VERSION, Split
 from rlm.clients.base import Client, ModelInfo
 from rlm.clients.llamacpp import EngineAddress
@@ -52,6 +52,7 @@ class Options:
         concurrency: sub-calls of one batch at once; ``None`` is what suits the model.
         record: folder in which every call of the model is kept.
         replay: folder from which every call is answered, without the model.
+        max_iterations: root turns of a loop before its last call.
         max_depth: levels of loops.
         overflow: what becomes of a document that does not fit a prompt.
     """
@@ -75,6 +76,7 @@ class Options:
     concurrency: int | None = None
     record: str | None = None
     replay: str | None = None
+    max_iterations: int = MAX_ITERATIONS
     max_depth: int = 1
     overflow: Overflow = "refuse"
 
@@ -129,6 +131,7 @@ def settings(options: Options, start: Start) -> Settings:
         sandbox=options.backend,
         temperature=options.temperature,
         concurrency=options.concurrency or clients.concurrency(options.spec),
+        max_iterations=options.max_iterations,
         max_depth=options.max_depth,
         overflow=options.overflow,
         environment=start.environment,
@@ -248,6 +251,7 @@ class Session:
         return runner.places(found, self.settings, self.info)
 
     def _header(self, start: Start) -> dict[str, Any]:
+        turns = self.options.max_iterations
         return {
             "run": self.store.name,
             "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -259,6 +263,7 @@ class Session:
             "split": self.options.split,
             "cells": len(self.cells),
             "concurrency": settings(self.options, start).concurrency,
+            **({"max_iterations": turns} if turns != MAX_ITERATIONS else {}),
             **({"max_depth": self.options.max_depth} if self.options.max_depth > 1 else {}),
             **({"file": self.options.file} if self.options.file else {}),
             **({"canary": asdict(self.canary)} if self.canary else {}),

@@ -76,6 +76,29 @@ def test_calls_at_once_make_another_cell_of_a_loop(session: Session) -> None:
 
 
 @BOTH
+def test_another_bound_of_turns_makes_another_cell_of_a_loop(
+    session: Session, workers: tuple[str, ...]
+) -> None:
+    """Guards against cells that were given up early and count as those of the usual bound."""
+    session.run(*EIGHT, "--rlm-run=a")
+    short = session.run(*EIGHT, "--rlm-run=a", "--rlm-max-iterations=3", *workers)
+    short.stdout.fnmatch_lines(["run: runs/a: 4 done, 4 to do"])
+    again = session.run(*EIGHT, "--rlm-run=a", "--rlm-max-iterations=3", *workers)
+    again.stdout.fnmatch_lines(["run: runs/a: 8 done, 0 to do"])
+    usual = session.run(*EIGHT, "--rlm-run=a")
+    usual.stdout.fnmatch_lines(["run: runs/a: 8 done, 0 to do"])
+    made = {(row.architecture, row.limits["max_iterations"]) for row in rows(session, "a")}
+    assert made == {("vanilla", 20), ("rlm", 20), ("rlm", 3)}
+
+
+@pytest.mark.parametrize("number", ["0", "few"])
+def test_turns_have_a_bound(session: Session, number: str) -> None:
+    result = session.look(*EIGHT, f"--rlm-max-iterations={number}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{number!r} is not a whole number from 1; try 3"])
+
+
+@BOTH
 def test_levels_of_loops_make_another_cell_of_a_loop(
     session: Session, workers: tuple[str, ...]
 ) -> None:

@@ -93,6 +93,13 @@ def test_levels_of_loops_are_in_the_key_where_there_can_be_more_than_one(
     assert made(1).model.prompt in ("full", "vanilla", "repl_full@controls1")
 
 
+def test_after_its_last_turn_a_loop_is_asked_for_its_answer(settings, sandbox):
+    """Guards against a bound of turns that the records tell and the loop does not keep."""
+    script = [code("print(1)"), code("print(2)"), code("print(3)"), "FINAL(4)"]
+    record = measure(CELL, replace(settings, max_iterations=3), Scripted(script), sandbox).record
+    assert (record.iterations, record.prediction, record.ended_by) == (3, "4", "turns")
+
+
 def test_a_cell_whose_code_opens_a_loop_says_what_each_level_did(settings, client, sandbox):
     record = measure(CELL, replace(settings, max_depth=2), client, sandbox).record
     assert (record.verdict, record.prediction) == ("correct", record.gold)
