@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlm.bench import tasks
 from rlm.clients import connect, window
 from rlm.clients.base import Client, Counts
 from rlm.clients.llamacpp import LlamaCppClient
@@ -194,18 +195,14 @@ def test_engine_is_sent_what_fits_by_its_own_count(embedded: LlamaCppClient, met
     ]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_engine_finds_what_was_kept(embedded: LlamaCppClient, method: Keep) -> None:
+@pytest.mark.parametrize(
+    ("method", "depth"), [("head", 0), ("tail", 100), ("middle", 0), ("middle", 100)]
+)
+def test_engine_finds_what_was_kept(embedded: LlamaCppClient, method: Keep, depth: int) -> None:
     """A real model on a real cut: what stayed is read."""
-    fact = "The secret passcode of the archive is 48213."
-    document = {
-        "head": f"{fact} {FILL}{FILL}",
-        "tail": f"{FILL}{FILL}{fact}",
-        "middle": f"{fact} {FILL}{FILL}",
-    }[method]
-    question = "What is the secret passcode of the archive?"
-    answer = Vanilla(embedded, overflow=method).completion(document, question)
-    assert "48213" in answer.answer
+    item = tasks.get("niah").generate(20_000, depth, 1)
+    answer = Vanilla(embedded, overflow=method).completion(item.document, item.question)
+    assert answer.answer == item.gold
 
 
 def fitting_exactly(client: LlamaCppClient) -> str:
