@@ -229,6 +229,7 @@ class Session:
         sys.modules["__main__"] = self._module
         self._tape = Tape(setup["output_chars"])
         self._fixed = self._fixed_names(context)
+        self._failed = False
         builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
         self._builtins = dict(vars(builtins))
         threading.excepthook = self._thread_failed
@@ -239,7 +240,10 @@ class Session:
         self._tape = Tape(self._setup["output_chars"])
         sys.stdout = sys.stderr = self._tape
         _limit_cpu(self._setup["seconds"])
+        if self._failed:  # an error and the frames it came through hold each other, and their data
+            gc.collect()
         error = self._execute(code, f"cell {number}")
+        self._failed = bool(error)
         rebound = [n for n, v in self._fixed.items() if self._names.get(n, self) is not v]
         self._names.update(self._fixed)
         vars(builtins).update(self._builtins)
@@ -266,8 +270,6 @@ class Session:
         except BaseException as problem:
             self._gate.close()
             error = explain(problem)
-        if error:
-            gc.collect()  # an error and the frames it came through hold each other, and their data
         return error
 
     def _open_and_run(self, code: str, name: str) -> None:
