@@ -47,6 +47,31 @@ def test_patterns_make_many_wordings(name: str) -> None:
     assert not [text for text in made if re.search(r"[\[\]{}|]|  | [.,?:]", text)]
 
 
+@pytest.mark.parametrize("name", asking.PATTERNS)
+def test_each_alternative_is_said_at_times(name: str) -> None:
+    """Guards against a variety that the words of the eval split take away again."""
+    for form in asking.PATTERNS[name]:
+        for group in re.finditer(r"\[([^\]]*)\]", form):
+            for chosen in group[1].split("|"):
+                forced = form[: group.start()] + chosen + form[group.end() :]
+                stream = Stream("alternatives", name, form, chosen)
+                made = (asking.expand(stream, forced) for _ in range(100))
+                assert any(asking.is_allowed(text) for text in made), (form, chosen)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Which rent is that of the ship {place} have?",
+        "Who is the designer of the {place} now?",
+        "Which has more books: the Ann Lee library?",
+    ],
+)
+def test_words_of_an_eval_question_are_known_by_their_slots_and_without(text: str) -> None:
+    """Guards the phrases for a person, and words that are drawn into a pattern."""
+    assert not asking.is_allowed(text)
+
+
 def test_no_practised_question_has_four_words_of_an_eval_question() -> None:
     stream = Stream("goals", 1)
     practised = set().union(*(grams(asking.any_goal(stream)[0]) for _ in range(1_500)))

@@ -59,6 +59,14 @@ def test_no_mark_of_a_label_is_that_of_an_eval_document() -> None:
     assert not shown & {*lines.EVAL.marks, *lines.TRAIN.marks}
 
 
+def test_another_mark_takes_the_place_of_all_of_the_old_one() -> None:
+    for mark in lines.TRAIN.marks:
+        line = solving.restyled(Stream("mark", mark), f"Ann named owls.{mark.format(kind='bird')}")
+        assert line.count("bird") == 1
+        assert line.startswith("Ann named owls")
+        assert line.count("kind") == line.count("[kind")
+
+
 def test_each_word_is_given_its_kind() -> None:
     nouns = 0
     for number in range(40):
@@ -115,7 +123,7 @@ def test_the_command_makes_both_models(tmp_path: Path, capsys: pytest.CaptureFix
         facts = json.loads((tmp_path / end.file).with_suffix(".json").read_text())
         assert facts["sha256"] == hashlib.sha256((tmp_path / end.file).read_bytes()).hexdigest()
         assert ("solve" in facts["progress"]["accuracy"]) is solves
-        assert facts["before"]["progress"]["step"] == 1
+        assert [each["progress"]["step"] for each in facts["before"]] == [1]
     capsys.readouterr()
 
 

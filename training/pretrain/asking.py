@@ -74,9 +74,9 @@ PATTERNS: Mapping[str, Sequence[str]] = {
         "[Are there|Do they name|Do people name] more of {a} {kind} than of {an} {other}, "
         "or [less|fewer]?",
         "[Of|Between] {a} {kind} and {an} {other}, which "
-        "[comes up|is named|occurs|appears|is there|turns up] "
+        "[is named|occurs|appears|is there|turns up] "
         "[more|more often|on more lines|in more rows]?",
-        "In more [lines|rows|entries]: {a} {kind}, or rather {an} {other}?",
+        "In more [rows|entries]: {a} {kind}, or rather {an} {other}?",
     ),
     "semantic": (
         "[Which|What] [figure|number|value] [belongs to|stands by|is beside|was given to|comes with"
@@ -98,11 +98,11 @@ PATTERNS: Mapping[str, Sequence[str]] = {
     ),
     "queries": (
         "[List|Give|Name|Tell me|Find|Collect] [the|one after another the] {thing}s "
-        "[for|at|that belong to|known for|that go with] {names}[.|, in this order.|, in order.]",
+        "[for|at|that belong to|known for|that go with] {names}[.|, in order.]",
         "[What|Which] [are|were] the {thing}s [for|at|belonging to|known for|given for] {names}"
         "[?|, in that order?|, one after the other?|, in the order given?]",
         "[What|Which] {thing}s [go with|belong to|are known for|stand for] {names}"
-        "[?|, in this order?|, in the order named?]",
+        "[?|, in the order named?]",
     ),
     "bridge": (
         "[Which|What|How many] {w1} [does|did] the {w2} [of|at|for|behind|from|near] "
@@ -131,25 +131,25 @@ PATTERNS: Mapping[str, Sequence[str]] = {
         "[Which|What] [variables|names] [have|carry|keep|contain|take|get|hold] "
         "[the number|the value|a value of|the figure|] {value}? "
         "[Name all.|List them.|All, please.]",
-        "[Which|What] [variables|names] [hold|have|carry] {value}? [Name all of them.|Name each.]",
+        "[Which|What] [variables|names] [hold|have|carry] {value}? Name each.",
         "[Name|List|Give|Find] [all|all of the|every one of the] variables "
         "[that hold|that have|with|holding|set to] [the value|the number|] {value}.",
     ),
     "pairs": (
         "[Which|What] [two people|pairs|pairs of names|people, two at a time,] "
-        "[mentioned|named|spoke of|wrote of|had|brought up] {a} {kind} "
-        "[on one and the same|on equal|at one|on the very same] [date|day]? "
-        "[Write|Give|Put] [two by two|them in pairs|them as name & name], "
+        "[mentioned|named|spoke of|wrote of|had] {a} {kind} "
+        "[on one and the same|on equal|at one] [date|day]? "
+        "[Write|Give|Put] [two by two|them in pairs], "
         "[separated by|parted by|with] [;|semicolons].",
         "[Find|List|Give] [the pairs|all pairs|each pair] of [people|persons|names] "
-        "[who|that] [mentioned|named|spoke of|brought up] {a} {kind} on [one|a common] [date|day].",
+        "[who|that] [mentioned|named|spoke of] {a} {kind} on [one|a common] [date|day].",
         "[Which|What] [pairs of persons|pairs of people|people in pairs|pairs of names] "
-        "[mentioned|named|spoke of|wrote of|brought up|had] {a} {kind} "
-        "[on one and the same|on equal|at one|on the very same|in the same] [date|day]? "
+        "[mentioned|named|spoke of|wrote of|had] {a} {kind} "
+        "[on one and the same|on equal|at one|in the same] [date|day]? "
         "[Put it|Write it|Answer|Say it|Put them] [like this|so|in this way|in the form]: "
         "[NAME & NAME; NAME & NAME.|NAME & NAME, then a semicolon.|NAME & NAME; and so on.]",
         "[Which|What] [pairs of persons|pairs of people|people in pairs|pairs of names] "
-        "[mentioned|named|spoke of|wrote of|brought up|had] {a} {kind} on [one|a common] "
+        "[mentioned|named|spoke of|wrote of|had] {a} {kind} on [one|a common] "
         "[date|day]? [A pair is|Each is|Every pair is] [NAME & NAME|ONE & OTHER]; "
         '[put|have|leave] "; " [between them|in between|after each].',
     ),
@@ -283,17 +283,21 @@ def _kinds(stream: Stream) -> str:
 
 
 def pattern(stream: Stream, name: str, **slots: str) -> str:
-    """A wording of `PATTERNS` with its slots filled.
-
-    None that shares four words in a row with an eval question is given.
+    """A wording of `PATTERNS` with its slots filled; see `is_allowed`.
 
     Raises:
         KeyError: there are no such patterns, or a slot is missing.
     """
     while True:
         form = expand(stream, stream.choice(PATTERNS[name]))
-        if not _grams(form) & eval_grams():
-            return sentence_case(form.format(**slots))
+        text = form.format(**slots)
+        if is_allowed(form) and is_allowed(text):
+            return sentence_case(text)
+
+
+def is_allowed(text: str) -> bool:
+    """Whether `text`, slots filled or not, shares no four words in a row with an eval question."""
+    return not _grams(text) & eval_grams()
 
 
 def expand(stream: Stream, form: str) -> str:
@@ -306,9 +310,13 @@ def expand(stream: Stream, form: str) -> str:
 def eval_grams() -> frozenset[tuple[str, ...]]:
     """All four words in a row of the eval questions, slots as words."""
     hops = WORDINGS["eval"]
-    asked = (
-        question for each in (*hops.attributes, *hops.comparisons) for question in each.questions
-    )
+    who = [phrase for role in hops.roles for phrase in role.phrases]
+    asked = [
+        question.replace("{who}", phrase)
+        for each in (*hops.attributes, *hops.comparisons)
+        for question in each.questions
+        for phrase in who
+    ]
     lines = aggregate.EVAL
     texts = (
         *(

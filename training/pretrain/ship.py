@@ -41,12 +41,11 @@ def ship(out: Path, end: End, target: Path) -> dict[str, object]:
     """Export what `end` made to `target`; what the JSON beside it says.
 
     Args:
-        out: the folder of the run, with ``tokenizer.json`` and the checkpoints of both.
+        out: the folder of the run, with ``tokenizer.json`` and the checkpoint of `end`.
         end: what was learned last.
         target: the GGUF to write.
     """
     state = torch.load(out / end.folder / "checkpoint.pt", weights_only=True)
-    before = torch.load(out / "checkpoint.pt", weights_only=True)
     tokenizer = load_tokenizer(out / "tokenizer.json")
     export_gguf(target, state["model"], config(), tokenizer, name=target.stem)
     facts: dict[str, object] = {
@@ -56,7 +55,7 @@ def ship(out: Path, end: End, target: Path) -> dict[str, object]:
         "parameters": sum(p.numel() for k, p in state["model"].items() if k != "lm_head.weight"),
         "settings": state["settings"],
         "progress": state["progress"],
-        "before": {"settings": before["settings"], "progress": before["progress"]},
+        "before": state["before"],
         "torch": torch.__version__,
     }
     target.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ class End:
     Attributes:
         folder: within that of the run; holds its demonstrations, ``demos.jsonl``.
         file: the name of the model that it makes.
-        stages: what it practises.
+        stages: what it practises; `Stage.most` is a share of its tokens here.
         rate: share of the learning rates with which it goes on.
         decay: over this last share of its tokens the rates fall to zero.
         seed: added to that of the run.
@@ -100,6 +101,8 @@ BASE = End("base", "embedded-base.gguf", OTHER_END, rate=0.25, decay=1.0, seed=1
 
 class Trainer:
     """One run in one folder: ``checkpoint.pt`` and ``log.jsonl``; resumes where it stopped.
+
+    `before` says of each run that this one goes on from its settings and its progress.
 
     Every worker holds one and takes the same steps; the first writes the files.
     """
@@ -129,6 +132,7 @@ class Trainer:
             self.rest, lr=settings.adam_lr, betas=(0.9, 0.95), weight_decay=0.0
         )
         self.progress = Progress()
+        self.before: list[dict[str, Any]] = []
         self._resume()
 
     def run(self) -> None:
@@ -155,6 +159,7 @@ class Trainer:
             "adam": self.adam.state_dict(),
             "progress": asdict(self.progress),
             "settings": asdict(self.settings),
+            "before": self.before,
         }
         partial = self.folder / "checkpoint.part"
         torch.save(state, partial)
@@ -169,6 +174,7 @@ class Trainer:
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
         self.progress = Progress(**state["progress"])
+        self.before = state["before"]
         self._say(f"resumed at step {self.progress.step}, stage {self.progress.stage}")
 
     def step(self) -> dict[str, float]:
@@ -299,9 +305,12 @@ def train_end(out: Path, end: End, tokens: float, workers: Workers) -> None:
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     own = list(read_demos(folder / "demos.jsonl"))
     demos, solved = (list(read_demos(out / "demos.jsonl")), own) if end.solves else (own, [])
-    trainer = Trainer(folder, chat, demos, settings, workers, end.stages, solved)
+    stages = [replace(stage, most=stage.most * tokens) for stage in end.stages]
+    trainer = Trainer(folder, chat, demos, settings, workers, stages, solved)
     if not trainer.progress.step:
         trainer.model.load_state_dict(done["model"])
+        told = {name: done[name] for name in ("settings", "progress")}
+        trainer.before = [*done["before"], told]
     trainer.run()
 
 
