@@ -28,7 +28,9 @@ from training.pretrain.batches import (
 from training.pretrain.demos import NOISY_PAGES, Demo, make_demo, make_demos, read_demos
 from training.pretrain.model import blocks, new_model
 from training.pretrain.pages import ABSENT, Level, Page, make_page, reply
+from training.pretrain.passages import PROMPTS
 from training.pretrain.play import page_play
+from training.pretrain.solving import solve_play
 from training.pretrain.stages import Stage
 from training.pretrain.tokenizer import Chat, load_tokenizer, train_tokenizer
 from training.pretrain.train import BASE, Settings, Trainer, train_end
@@ -79,6 +81,10 @@ def test_train_and_eval_share_no_wording(demos: Sequence[Demo]) -> None:
         train += [made.text, *(f.question for f in made.facts), *(f.sentence for f in made.facts)]
         train += [reply(fact, told=True) for fact in made.facts]
     train += [message.content for demo in demos for message in demo.messages[1:]]
+    for number in range(60):
+        play = solve_play(Stream("wording", number))
+        train += [play.text, play.question]
+        train += [text for make in PROMPTS.values() for text in make(Stream("asked", number))]
     evaluated: list[str] = []
     for name in names():
         for seed in range(150):
