@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.files import cut_log
+from training.files import cut_log, write_text, write_whole
 from training.lora import (
     Adapter,
     Quantization,
@@ -289,12 +289,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "progress": asdict(self.progress),
         }
-        partial = self.out / f"{CHECKPOINT}.part"
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.out / CHECKPOINT)
+        write_whole(self.out / CHECKPOINT, partial(torch.save, state))
 
     def _resume(self) -> None:
         path = self.out / CHECKPOINT
@@ -406,14 +401,12 @@ class Trainer:
         return result
 
     def _write(self, result: dict[str, Any]) -> None:
-        partial = self.out / f"{ADAPTER}.part"
-        shutil.rmtree(partial, ignore_errors=True)
-        self.model.save_pretrained(partial)
+        unfinished = self.out / f"{ADAPTER}.part"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self.model.save_pretrained(unfinished)
         shutil.rmtree(self.out / ADAPTER, ignore_errors=True)
-        partial.replace(self.out / ADAPTER)
-        partial = self.out / f"{RESULT}.part"
-        partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.out / RESULT)
+        unfinished.replace(self.out / ADAPTER)
+        write_text(self.out / RESULT, json.dumps(result, indent=2) + "\n")
 
 
 def split(rows: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
