@@ -133,6 +133,7 @@ class _Verification:
         self.found: list[Mismatch] = []
         self.notes: Counter[str] = Counter()
         self.here = _maker(runner.environment())
+        self.was_written = records.is_being_written(path)
         rows, headers = self._read()
         self.rows = self._without_copies(rows)
         self.given = self._items(headers)
@@ -149,7 +150,8 @@ class _Verification:
             if progress is not None:
                 progress(done, len(self.rows))
         notes = [f"{text} ({_count(n, 'row')})" for text, n in self.notes.items()]
-        if records.is_being_written(self.path):  # a trajectory is written before its row
+        if self.was_written or records.is_being_written(self.path):
+            # it writes a trajectory before its row, and rows after those that were read
             notes.append("a session is writing this run: trajectories without a row are not told")
         else:
             self._look_for_strays()
