@@ -45,6 +45,7 @@ def test_a_terminal_shows_each_step_and_the_answer_last(book: str) -> None:
     assert "│ The vault combination is 48213." in told
     asked = re.search(r"^sub-call 1 (.*)… → 48213  \d+ \+ \d+ tokens, ", told, re.MULTILINE)
     assert asked
+    assert len(asked[1]) > 20
     assert f"│ {asked[1]}" in told  # it is asked about the passage that the search found
     assert "FINAL: 48213" in told
     assert re.search(r"^3 turns, 1 sub-call, [\d,]+ tokens, [\d.]+ s, ended by final$", told, re.M)
