@@ -51,7 +51,8 @@ class Fact:
         sentence: as it stands in the document.
         subject: the name that it says something about.
         value: what it says: a person's name (first hop), or a number.
-        depth: where it is to stand, 0 to 1.
+        depth: where it is to stand, 0 to 1; the first two of a `Puzzle` in the whole document,
+            the others in its filler.
     """
 
     sentence: str
@@ -108,7 +109,7 @@ class LongDocHops:
         stream = Stream(self.name, seed)
         made = puzzle(stream, 0.5 if depth is None else depth / 100, split)
         placed = [(fact.depth, fact.sentence) for fact in made.facts]
-        text, spans = document(stream, prose.filler(split), chars, placed)
+        text, spans = document(stream, prose.filler(split), chars, placed[2:], placed[:2])
         deciding = tuple(spans[: made.deciding])
         return Item(
             task=self.name,

@@ -29,11 +29,11 @@ class LongDocQA:
         stream = Stream(self.name, seed)
         taken: set[str] = set()
         made = [fact(stream, split, taken) for _ in range(FACTS)]
+        asked, *others = made
+        rest = [(stream.random(), each.sentence) for each in others]
         where = 0.5 if depth is None else depth / 100
-        depths = [where, *(stream.random() for _ in range(FACTS - 1))]
-        placed = [(d, f.sentence) for d, f in zip(depths, made, strict=True)]
-        text, spans = document(stream, prose.filler(split), chars, placed)
-        asked = made[0]
+        own = [(where, asked.sentence)]
+        text, spans = document(stream, prose.filler(split), chars, rest, own)
         return Item(
             task=self.name,
             document=text,

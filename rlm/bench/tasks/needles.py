@@ -149,10 +149,11 @@ def place(
     stream = Stream(task, split, seed, "places")
     rest = [*_spread(stream, [n.sentence for n in drawn.others]), *_spread(stream, drawn.noise)]
     own = [(stream.random(), needle.sentence) for needle in drawn.asked]
+    asked = []
     if where is not None:
-        own[0] = (depth_among(where, own[0][1], [*own[1:], *rest], chars), own[0][1])
-    text, spans = document(stream, random_sentences(drawn.without), chars, [*own, *rest])
-    evidence = tuple(sorted(spans[: len(own)], key=lambda span: span.start))
+        asked, own = [(where, own[0][1])], own[1:]
+    text, spans = document(stream, random_sentences(drawn.without), chars, [*own, *rest], asked)
+    evidence = tuple(sorted(spans[: len(drawn.asked)], key=lambda span: span.start))
     values = tuple(needle.value for needle in drawn.asked)
     first = evidence[0]
     return Item(
@@ -165,27 +166,6 @@ def place(
         split=split,
         answers=values if len(values) > 1 else (),
     )
-
-
-def depth_among(
-    where: float, sentence: str, others: Sequence[tuple[float, str]], chars: int
-) -> float:
-    """The depth in the filler at which `sentence` stands at `where` of the whole document.
-
-    Args:
-        where: 0 to 1.
-        sentence: to be placed.
-        others: (depth in the filler, sentence) pairs that are placed too.
-        chars: length of the document.
-    """
-    filler = chars - len(sentence) - 1 - sum(len(text) + 1 for _, text in others)
-    target = where * (chars - len(sentence))
-    before = 0
-    for depth, text in sorted(others):
-        if depth * filler + before >= target:
-            break
-        before += len(text) + 1
-    return min(max((target - before) / filler, 0.0), 1.0)
 
 
 def noise(

@@ -88,7 +88,7 @@ class Niah:
         question = sentence_case(stream.choice(wording.questions).format(key=key))
         sentence = random_sentences(without=set(key.split()))
         where = 0.5 if depth is None else depth / 100
-        text, spans = document(stream, sentence, chars, [(where, needle)])
+        text, spans = document(stream, sentence, chars, [], [(where, needle)])
         return Item(
             task=self.name,
             document=text,

@@ -131,9 +131,13 @@ def _sentence_words() -> Sequence[int]:
 
 
 def document(
-    stream: Stream, filler: Filler, chars: int, facts: Sequence[tuple[float, str]]
+    stream: Stream,
+    filler: Filler,
+    chars: int,
+    facts: Sequence[tuple[float, str]],
+    asked: Sequence[tuple[float, str]] = (),
 ) -> tuple[str, list[Span]]:
-    """A document of exactly `chars` characters with `facts` at sentence boundaries.
+    """A document of exactly `chars` characters with `asked` and `facts` at sentence boundaries.
 
     It is put together block by block, and takes little more than twice its size in memory.
 
@@ -141,35 +145,52 @@ def document(
         stream: where the draws come from.
         filler: makes filler sentences.
         chars: exact length.
-        facts: (depth from 0 to 1, sentence) pairs.
+        facts: (depth in the filler from 0 to 1, sentence) pairs.
+        asked: more of them, each at its depth in the whole document: no boundary of the others, be
+            they filler or facts, is nearer.
 
     Returns:
-        The document, and the span of each fact in the order given.
+        The document, and the spans of all of `asked` and then of all `facts`, in the order given.
 
     Raises:
         ValueError: a depth is not from 0 to 1, or the facts leave no room for a sentence.
     """
+    every = [*asked, *facts]
+    room = _room(chars, every)
+    places = [depth * (chars - len(text)) for depth, text in asked]
+    waiting = sorted(range(len(asked)), key=places.__getitem__, reverse=True)
+    order = sorted(range(len(asked), len(every)), key=lambda i: every[i][0])
+    targets = [every[i][0] * (room + 1) for i in order]
+    parts: list[str] = []
+    begins: dict[int, int] = {}
+    done = of_filler = at = 0
+    for block in _blocks(stream, filler, room):
+        end = of_filler + _length(block)
+        due = slice(done, bisect_right(targets, end))
+        texts = [every[i][1] for i in order[due]]
+        woven, found = _woven(block, [target - of_filler for target in targets[due]], texts)
+        here = dict(zip(order[due], found, strict=True))
+        while waiting and places[waiting[-1]] - at <= _length(woven):
+            i = waiting.pop()
+            woven, (begin,) = _woven(woven, [places[i] - at], [every[i][1]])
+            gap = len(every[i][1]) + 1
+            here = {k: place + gap * (place >= begin) for k, place in here.items()} | {i: begin}
+        begins |= {i: at + begin for i, begin in here.items()}
+        parts.append(" ".join(woven))
+        done, of_filler, at = due.stop, end, at + len(parts[-1]) + 1
+    spans = [Span(begins[i], begins[i] + len(text)) for i, (_, text) in enumerate(every)]
+    return " ".join(parts), spans
+
+
+def _room(chars: int, facts: Sequence[tuple[float, str]]) -> int:
+    """Characters that `facts` leave for filler."""
     room = chars - sum(len(text) + 1 for _, text in facts)
     if room < 1:
         raise ValueError(f"facts of {chars - room} characters in a document of {chars}: too short")
     for depth, text in facts:
         if not 0 <= depth <= 1:
             raise ValueError(f"depth {depth} of {text!r}: depths go from 0 to 1")
-    order = sorted(range(len(facts)), key=lambda i: facts[i][0])
-    targets = [facts[i][0] * (room + 1) for i in order]
-    parts: list[str] = []
-    begins: list[int] = []
-    of_filler = at = 0
-    for block in _blocks(stream, filler, room):
-        end = of_filler + _length(block)
-        due = slice(len(begins), bisect_right(targets, end))
-        texts = [facts[i][1] for i in order[due]]
-        woven, found = _woven(block, [target - of_filler for target in targets[due]], texts)
-        begins += [at + begin for begin in found]
-        parts.append(" ".join(woven))
-        of_filler, at = end, at + len(parts[-1]) + 1
-    spans = {i: Span(at, at + len(facts[i][1])) for i, at in zip(order, begins, strict=True)}
-    return " ".join(parts), [spans[i] for i in range(len(facts))]
+    return room
 
 
 BLOCK: Final = 4096

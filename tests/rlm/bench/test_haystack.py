@@ -58,6 +58,43 @@ def test_facts_stand_at_the_nearest_boundary(seed, placed, room, block):
         assert abs(before - depth * (room + 1)) == nearest
 
 
+@given(seeds, placed, st.integers(1, 3000), st.sampled_from([1, 3, words.BLOCK]), st.floats(0, 1))
+def test_what_is_asked_stands_at_the_nearest_boundary_of_all(seed, placed, room, block, depth):
+    """Other facts are where they are without it, and push it nowhere."""
+    facts, asked = [(at, "F" * length + "!") for at, length in placed], "Asked?"
+    chars = room + sum(len(text) + 1 for _, text in facts)
+    with mock.patch.object(words, "BLOCK", block):
+        without, places = words.document(Stream(seed), filler_of, chars, facts)
+        chars += len(asked) + 1
+        text, spans = words.document(Stream(seed), filler_of, chars, facts, [(depth, asked)])
+    assert len(text) == chars
+    assert f"{text} ".replace("Asked? ", "") == f"{without} "
+    assert [text[span.start : span.end] for span in spans] == [asked, *(fact for _, fact in facts)]
+    own, *rest = spans
+    gap = len(asked) + 1
+    assert [span.start - gap * (span.start > own.start) for span in rest] == [
+        span.start for span in places
+    ]
+    boundaries = [0, *(found.end() + 1 for found in re.finditer(r"[.!]", without))]
+    target = depth * (chars - len(asked))
+    assert own.start in boundaries
+    assert abs(own.start - target) == min(abs(each - target) for each in boundaries)
+
+
+@given(seeds, placed, st.floats(0, 0.5), st.booleans(), st.sampled_from([1, 3, words.BLOCK]))
+def test_two_that_are_asked_do_not_push_each_other(seed, placed, depth, swapped, block):
+    facts = [(at, "F" * length + "!") for at, length in placed]
+    asked = [(depth, "First?"), (depth + 0.5, "And second?")][:: -1 if swapped else 1]
+    with mock.patch.object(words, "BLOCK", block):
+        text, spans = words.document(Stream(seed), filler_of, 3000, facts, asked)
+    for (at, sentence), span in zip(asked, spans[:2], strict=True):
+        assert text[span.start : span.end] == sentence
+        without = f"{text} ".replace(f"{sentence} ", "")
+        boundaries = [0, *(found.end() for found in re.finditer(r"[.!?] ", without))]
+        target = at * (3000 - len(sentence))
+        assert abs(span.start - target) == min(abs(each - target) for each in boundaries)
+
+
 @given(seeds, st.lists(st.floats(0, 1), min_size=2, max_size=8))
 def test_facts_stand_in_the_order_of_their_depths(seed, depths):
     """And those of one depth in the order given."""
@@ -77,6 +114,10 @@ def test_what_cannot_be_placed_is_refused():
     fact = "It stands here."
     with pytest.raises(ValueError, match=r"depth 1\.5 of 'It stands here\.': depths go from 0 to"):
         words.document(Stream(1), filler_of, 400, [(1.5, fact)])
+    with pytest.raises(ValueError, match=r"depth -1 of 'It stands here\.': depths go from 0 to"):
+        words.document(Stream(1), filler_of, 400, [], [(-1, fact)])
+    with pytest.raises(ValueError, match="facts of 16 characters in a document of 16: too short"):
+        words.document(Stream(1), filler_of, 16, [], [(0.5, fact)])
     with pytest.raises(ValueError, match="facts of 16 characters in a document of 16: too short"):
         words.document(Stream(1), filler_of, 16, [(0.5, fact)])
     assert words.document(Stream(1), filler_of, 17, [(0, fact)])[0] == f"{fact} ."
