@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from itertools import islice
 from operator import itemgetter
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rlm.bench.tasks.base import Span, Split
 from rlm.bench.tasks.kinds import kind_of, kinds
 from rlm.bench.tasks.stream import Stream
-from rlm.bench.tasks.words import entity, words, zipf
+from rlm.bench.tasks.words import entity, ranked_words, spelled, words, zipf_ranks
 from rlm.errors import RLMError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -230,9 +233,13 @@ def _batch(
     Returns:
         The lines, and where the next one starts.
     """
+    import numpy as np
+
     at, step, chars = room
     kind, visible = kind_of(), any(form.shows_kind for form in forms)
-    drawn = map(_shares().__getitem__, stream.block(_MOST_WORDS * len(numbers)))
+    drawn = _shares()[np.asarray(stream.block(_MOST_WORDS * len(numbers)))]
+    fillers, ends = spelled(drawn), np.append(0, np.cumsum(_sizes()[drawn])).tolist()
+    used = 0
     chosen = column(stream, forms, len(numbers))
     made: list[str] = []
     mean, last = _mean_word(), len(facts) - 1
@@ -245,7 +252,8 @@ def _batch(
             filler = _filler(stream, chars - at - own)
         else:
             count = round((step * (i + 1) - 1 - at - own) / mean)
-            filler = " ".join(islice(drawn, max(1, min(_MOST_WORDS, count))))
+            first, used = used, used + (1 if count < 1 else min(count, _MOST_WORDS))
+            filler = fillers[ends[first] : ends[used] - 1]
         starts.append(at)
         at += own + len(filler) + 1
         made.append(form.template % form.order((day, person, noun, filler, label)))
@@ -282,16 +290,18 @@ def days(stream: Stream, split: Split, count: int) -> list[str]:
 
 def column(stream: Stream, options: Sequence[T], count: int) -> list[T]:
     """`count` draws of one of `options`, at most 65,536, at bulk speed."""
-    size = len(options)
-    return [options[number * size >> 16] for number in stream.block(count)]
+    import numpy as np
+
+    places = np.asarray(stream.block(count)).astype(np.intp) * len(options) >> 16
+    return [options[place] for place in places.tolist()]
 
 
 def shuffled(stream: Stream, options: Sequence[T]) -> list[T]:
     """`options` in drawn order, at bulk speed."""
-    high, low = stream.block(len(options)), stream.block(len(options))
-    # floats are exact here, and sorted faster than integers of more than 30 bits
-    keys = [first * 65536.0 + second for first, second in zip(high, low, strict=True)]
-    return [options[i] for i in sorted(range(len(options)), key=keys.__getitem__)]
+    import numpy as np
+
+    high, low = (np.asarray(stream.block(len(options))).astype(np.int64) for _ in range(2))
+    return [options[i] for i in np.argsort(high << 16 | low, kind="stable").tolist()]
 
 
 def nouns_of(stream: Stream, labels: Sequence[str]) -> list[str]:
@@ -317,15 +327,23 @@ def filler_words() -> tuple[str, ...]:
 
 
 @cache
-def _shares() -> Sequence[str]:
-    """The filling word that each number of `Stream.block` stands for."""
-    return zipf(set(words()) - set(filler_words()))
+def _shares() -> NDArray[np.intp]:
+    """The filling word that each number of `Stream.block` stands for, by its rank."""
+    return zipf_ranks(set(words()) - set(filler_words()))
+
+
+@cache
+def _sizes() -> NDArray[np.intp]:
+    """Characters of each of the ranked words and its gap."""
+    import numpy as np
+
+    return np.array([len(word) + 1 for word in ranked_words()], dtype=np.intp)
 
 
 @cache
 def _mean_word() -> float:
     """Characters of a filling word and its gap."""
-    return 1 + sum(map(len, _shares())) / len(_shares())
+    return int(_sizes()[_shares()].sum()) / len(_shares())
 
 
 @cache

@@ -12,13 +12,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cache
 from importlib.resources import files
-from itertools import accumulate, pairwise
-from operator import itemgetter
-from typing import Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
 
 from rlm.bench.tasks.base import Span, Split
 from rlm.bench.tasks.stream import NUMBERS, Stream, table
 from rlm.errors import RLMError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 WORDS_SHA256 = "a6ac681ee3c78dcfaf57588cb76a917747291953ad1ebded0739dc2deb24407a"
 
@@ -88,23 +91,28 @@ def zipf(without: Set[str]) -> Sequence[str]:
 
     The entries of those that are left out are shared among the others in the same proportions.
     """
-    entries, places = _zipf()
-    gone = sorted((places[word] for word in without & places.keys()), key=itemgetter(0))
-    left = entries.copy()
-    for first, end in reversed(gone):
-        del left[first:end]
+    return [ranked_words()[rank] for rank in zipf_ranks(without)]
+
+
+def zipf_ranks(without: Set[str]) -> NDArray[np.intp]:
+    """What `zipf` gives, but of each word its place in `ranked_words`."""
+    import numpy as np
+
+    entries = _zipf()
+    gone = [rank for rank, word in enumerate(ranked_words()) if word in without]
+    left = entries[~np.isin(entries, gone)]
     missing = NUMBERS - len(left)
-    return left + [left[i * len(left) // missing] for i in range(missing)]
+    return np.append(left, left[np.arange(missing) * len(left) // max(1, missing)])
 
 
 @cache
-def _zipf() -> tuple[list[str], dict[str, tuple[int, int]]]:
-    """The table of all words, and the entries ``[first, end)`` that each of them has."""
-    ranks = range(1, len(ranked_words()) + 1)
-    entries = table(ranked_words(), [(1 << 40) // (rank + ZIPF_SHIFT) for rank in ranks])
-    firsts = [i for i in range(NUMBERS) if i == 0 or entries[i] != entries[i - 1]]
-    places = {entries[a]: (a, b) for a, b in pairwise([*firsts, NUMBERS])}
-    return entries, places
+def _zipf() -> NDArray[np.intp]:
+    """The table of all words."""
+    import numpy as np
+
+    ranks = range(len(ranked_words()))
+    weights = [(1 << 40) // (rank + 1 + ZIPF_SHIFT) for rank in ranks]
+    return np.array(table(ranks, weights), dtype=np.intp)
 
 
 def random_sentences(without: Set[str]) -> Filler:
@@ -112,22 +120,44 @@ def random_sentences(without: Set[str]) -> Filler:
 
     They have `FEWEST_WORDS` words or more, 11 on average.
     """
-    of_number = zipf(without)
-    counts = _sentence_words()
+    import numpy as np
+
+    of_number, count_of, different = zipf_ranks(without), _sentence_words(), len(ranked_words())
 
     def sentences(stream: Stream, count: int) -> list[str]:
-        ends = list(accumulate([counts[n] for n in stream.block(count)], initial=0))
-        drawn = list(map(of_number.__getitem__, stream.block(ends[-1])))
-        for first in ends[:-1]:
-            drawn[first] = drawn[first].capitalize()
-        return [" ".join(drawn[a:b]) + "." for a, b in pairwise(ends)]
+        ends = np.append(0, np.cumsum(count_of[np.asarray(stream.block(count))]))
+        forms = of_number[np.asarray(stream.block(int(ends[-1])))]
+        forms[ends[:-1]] += different
+        forms[ends[1:] - 1] += 2 * different
+        return spelled(forms).splitlines()
 
     return sentences
 
 
+def spelled(forms: NDArray[np.intp]) -> str:
+    """Words of `ranked_words`, by their places there, with a space behind each.
+
+    Those whose place is raised by the number of all words have a capital; by twice that number, a
+    mark and the end of a line instead of the space.
+    """
+    return _forms()[forms].tobytes().translate(None, b"\0").decode("ascii")
+
+
 @cache
-def _sentence_words() -> Sequence[int]:
-    return table(range(FEWEST_WORDS, FEWEST_WORDS + len(SENTENCE_WORDS)), SENTENCE_WORDS)
+def _forms() -> NDArray[np.bytes_]:
+    import numpy as np
+
+    of_word = ranked_words()
+    forms = [f"{w} " for w in of_word] + [f"{w.capitalize()} " for w in of_word]
+    return np.array(forms + [f"{w}.\n" for w in of_word], dtype=np.bytes_)
+
+
+@cache
+def _sentence_words() -> NDArray[np.intp]:
+    import numpy as np
+
+    counts = range(FEWEST_WORDS, FEWEST_WORDS + len(SENTENCE_WORDS))
+    return np.array(table(counts, SENTENCE_WORDS), dtype=np.intp)
 
 
 def document(
