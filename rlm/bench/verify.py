@@ -133,7 +133,7 @@ class _Verification:
         self.found: list[Mismatch] = []
         self.notes: Counter[str] = Counter()
         self.here = _maker(runner.environment())
-        self.was_written = records.is_being_written(path)
+        self.was_written = (path / RESULTS).is_file() and records.is_being_written(path)
         rows, headers = self._read()
         self.rows = self._without_copies(rows)
         self.given = self._items(headers)

@@ -64,23 +64,19 @@ class Caseless:
 
 def fold(text: str) -> str:
     """`text` with one form of each letter, character by character."""
-    starts = range(0, len(text), PIECE)
-    return _fold_latin(text) or "".join([_fold_piece(text[at : at + PIECE]) for at in starts])
-
-
-def _fold_latin(text: str) -> str:
-    """Empty if some character is not of Latin-1."""
     if text.isascii():
         return text.lower()
-    try:
-        return text.encode("latin-1").translate(LATIN).decode("latin-1")
-    except UnicodeEncodeError:
-        return ""
+    starts = range(0, len(text), PIECE)
+    return "".join([_fold_piece(text[start : start + PIECE]) for start in starts])
 
 
 def _fold_piece(piece: str) -> str:
-    if folded := _fold_latin(piece):
-        return folded
+    if piece.isascii():
+        return piece.lower()
+    try:
+        return piece.encode("latin-1").translate(LATIN).decode("latin-1")
+    except UnicodeEncodeError:
+        pass
     piece = piece.replace("İ", "i").lower()  # the one letter whose lower case is two characters
     for kept, other in zip(KEPT, OTHER, strict=True):
         piece = piece.replace(other, kept)

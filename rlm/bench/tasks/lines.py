@@ -289,10 +289,10 @@ def days(stream: Stream, split: Split, count: int) -> list[str]:
 
 
 def column(stream: Stream, options: Sequence[T], count: int) -> list[T]:
-    """`count` draws of one of `options`, at most 65,536, at bulk speed."""
+    """`count` draws, at bulk speed, of one of `options`, which are 65,536 at most."""
     import numpy as np
 
-    places = np.asarray(stream.block(count)).astype(np.intp) * len(options) >> 16
+    places = np.asarray(stream.block(count)).astype(np.int64) * len(options) >> 16
     return [options[place] for place in places.tolist()]
 
 

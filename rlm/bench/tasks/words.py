@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cache
 from importlib.resources import files
 from itertools import accumulate
@@ -98,11 +98,16 @@ def zipf_ranks(without: Set[str]) -> NDArray[np.intp]:
     """What `zipf` gives, but of each word its place in `ranked_words`."""
     import numpy as np
 
-    entries = _zipf()
-    gone = [rank for rank, word in enumerate(ranked_words()) if word in without]
-    left = entries[~np.isin(entries, gone)]
+    entries, ranks = _zipf(), _ranks()
+    gone = [ranks[word] for word in without if word in ranks]
+    left = entries[~np.isin(entries, gone)] if gone else entries
     missing = NUMBERS - len(left)
-    return np.append(left, left[np.arange(missing) * len(left) // max(1, missing)])
+    return np.append(left, left[np.arange(missing) * len(left) // missing]) if gone else entries
+
+
+@cache
+def _ranks() -> Mapping[str, int]:
+    return {word: rank for rank, word in enumerate(ranked_words())}
 
 
 @cache
@@ -138,7 +143,7 @@ def spelled(forms: NDArray[np.intp]) -> str:
     """Words of `ranked_words`, by their places there, with a space behind each.
 
     Those whose place is raised by the number of all words have a capital; by twice that number, a
-    mark and the end of a line instead of the space.
+    mark and the end of a line instead of the space. (So no sentence is of one word.)
     """
     return _forms()[forms].tobytes().translate(None, b"\0").decode("ascii")
 
@@ -177,39 +182,53 @@ def document(
         chars: exact length.
         facts: (depth in the filler from 0 to 1, sentence) pairs.
         asked: more of them, each at its depth in the whole document: no boundary of the others, be
-            they filler or facts, is nearer.
+            they filler or facts, is nearer. They stand further apart than they are long.
 
     Returns:
         The document, and the spans of all of `asked` and then of all `facts`, in the order given.
 
     Raises:
-        ValueError: a depth is not from 0 to 1, or the facts leave no room for a sentence.
+        ValueError: a depth is not from 0 to 1, the facts leave no room for a sentence, or two of
+            `asked` are to stand at one place.
     """
+    # places of `asked` are characters of the document, targets of `facts` of its filler
     every = [*asked, *facts]
     room = _room(chars, every)
-    places = [depth * (chars - len(text)) for depth, text in asked]
-    waiting = sorted(range(len(asked)), key=places.__getitem__, reverse=True)
     order = sorted(range(len(asked), len(every)), key=lambda i: every[i][0])
     targets = [every[i][0] * (room + 1) for i in order]
+    waiting = [(depth * (chars - len(text)), i) for i, (depth, text) in enumerate(asked)]
+    waiting.sort(reverse=True)
     parts: list[str] = []
     begins: dict[int, int] = {}
     done = of_filler = at = 0
     for block in _blocks(stream, filler, room):
         end = of_filler + _length(block)
-        due = slice(done, bisect_right(targets, end))
-        texts = [every[i][1] for i in order[due]]
-        woven, found = _woven(block, [target - of_filler for target in targets[due]], texts)
-        here = dict(zip(order[due], found, strict=True))
-        while waiting and places[waiting[-1]] - at <= _length(woven):
-            i = waiting.pop()
-            woven, (begin,) = _woven(woven, [places[i] - at], [every[i][1]])
-            gap = len(every[i][1]) + 1
-            here = {k: place + gap * (place >= begin) for k, place in here.items()} | {i: begin}
+        due = order[done : bisect_right(targets, end)]
+        near = [target - of_filler for target in targets[done : done + len(due)]]
+        woven, found = _woven(block, near, [every[i][1] for i in due])
+        here = dict(zip(due, found, strict=True))
+        while waiting and waiting[-1][0] - at <= _length(woven):
+            place, i = waiting.pop()
+            woven = _put(woven, here, i, every[i][1], place - at)
         begins |= {i: at + begin for i, begin in here.items()}
         parts.append(" ".join(woven))
-        done, of_filler, at = due.stop, end, at + len(parts[-1]) + 1
+        done, of_filler, at = done + len(due), end, at + len(parts[-1]) + 1
+    if waiting:
+        raise ValueError(f"{every[waiting[0][1]][1]!r} and another one are asked at the same depth")
     spans = [Span(begins[i], begins[i] + len(text)) for i, (_, text) in enumerate(every)]
     return " ".join(parts), spans
+
+
+def _put(woven: list[str], begins: dict[int, int], i: int, text: str, target: float) -> list[str]:
+    """`woven` with `text` at the boundary nearest to `target`, which moves what is behind it.
+
+    `begins` has where numbered texts begin in `woven`, and then where this one, `i`, does, too.
+    """
+    woven, (begin,) = _woven(woven, [target], [text])
+    for other, place in begins.items():
+        begins[other] = place + (len(text) + 1) * (place >= begin)
+    begins[i] = begin
+    return woven
 
 
 def _room(chars: int, facts: Sequence[tuple[float, str]]) -> int:

@@ -82,7 +82,9 @@ def test_what_is_asked_stands_at_the_nearest_boundary_of_all(seed, placed, room,
 
 
 @given(seeds, placed, st.floats(0, 0.5), st.booleans(), st.sampled_from([1, 3, words.BLOCK]))
-def test_two_that_are_asked_do_not_push_each_other(seed, placed, depth, swapped, block):
+def test_two_asked_half_a_document_apart_do_not_push_each_other(
+    seed, placed, depth, swapped, block
+):
     facts = [(at, "F" * length + "!") for at, length in placed]
     asked = [(depth, "First?"), (depth + 0.5, "And second?")][:: -1 if swapped else 1]
     with mock.patch.object(words, "BLOCK", block):
@@ -120,6 +122,8 @@ def test_what_cannot_be_placed_is_refused():
         words.document(Stream(1), filler_of, 16, [], [(0.5, fact)])
     with pytest.raises(ValueError, match="facts of 16 characters in a document of 16: too short"):
         words.document(Stream(1), filler_of, 16, [(0.5, fact)])
+    with pytest.raises(ValueError, match=r"'First\.' and another one are asked at the same depth"):
+        words.document(Stream(1), filler_of, 400, [], [(1.0, "First."), (1.0, "Second.")])
     assert words.document(Stream(1), filler_of, 17, [(0, fact)])[0] == f"{fact} ."
 
 

@@ -30,6 +30,8 @@ PINNED = {  # the long ones are of more than one block of filler
     ("niah_keys", "eval", 4_096): "dc76f18386fb82a07bd17eec4200fd6d",
     ("niah_keys", "train", 4_096): "10b622c6c9134144908356545cd4ca57",
     ("niah_keys", "eval", 600_000): "e9c5b9377ea54e442ff1856eb24067c1",
+    ("niah_keys", "eval", 900): "e620db002fa0c00db45c246c7bb3f8df",
+    ("niah_semantic", "eval", 400): "e978a9f418e9f4f789ca02c10e3afb8c",
     ("niah_values", "eval", 4_096): "c8af0ba14ddf30988756af8178d862cb",
     ("niah_values", "train", 4_096): "d9bb25907f21e711aa63b12d41ea7dbd",
     ("niah_values", "eval", 600_000): "46df414c169d88078785bca605ec6fec",

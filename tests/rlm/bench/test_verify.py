@@ -278,6 +278,15 @@ def test_while_a_session_writes_a_trajectory_may_be_ahead_of_its_row(run):
     assert found.key == "0" * 64
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_a_session_that_ends_while_its_run_is_read_left_no_strays(run):
+    store = Store(run)
+    (run / TRACES / f"{'0' * 64}.json").write_text("{}")  # of a row that came after the reading
+    report = verify(run, progress=lambda *_: store.close())
+    assert report.mismatches == ()
+    assert any("is writing this run" in note for note in report.notes)
+
+
 def test_a_trajectory_that_is_missing_edited_or_none_is_found(run):
     traces = sorted((run / TRACES).iterdir())
     lines = {row.get("key"): line for line, row in enumerate(rows(run), 1)}
