@@ -238,26 +238,37 @@ def _batch(
     at, step, chars = room
     kind, visible = kind_of(), any(form.shows_kind for form in forms)
     drawn = _shares()[np.asarray(stream.block(_MOST_WORDS * len(numbers)))]
-    fillers, ends = spelled(drawn), np.append(0, np.cumsum(_sizes()[drawn])).tolist()
-    used = 0
     chosen = column(stream, forms, len(numbers))
-    made: list[str] = []
-    mean, last = _mean_word(), len(facts) - 1
     part = slice(numbers.start, numbers.stop)
-    said = (facts.dates[part], facts.persons[part], facts.nouns[part])
-    for i, form, day, person, noun in zip(numbers, chosen, *said, strict=True):
-        label = kind[noun] if visible else ""
-        own = form.bare + len(day) + len(person) + len(noun) + len(label)
-        if i == last:
-            filler = _filler(stream, chars - at - own)
-        else:
-            count = round((step * (i + 1) - 1 - at - own) / mean)
-            first, used = used, used + (1 if count < 1 else min(count, _MOST_WORDS))
-            filler = fillers[ends[first] : ends[used] - 1]
+    said = facts.dates[part], facts.persons[part], facts.nouns[part]
+    labels = [kind[noun] for noun in said[2]] if visible else [""] * len(numbers)
+    sizes = ([form.bare for form in chosen], *(map(len, each) for each in (*said, labels)))
+    owns = list(map(sum, zip(*sizes, strict=True)))
+    wanted = (step * np.arange(numbers.start + 1, numbers.stop + 1) - 1).tolist()
+    words, ends = _fillers(drawn, wanted[-1] - at - sum(owns))
+    used, mean, fillers = 0, _mean_word(), list[str]()
+    for end, own in zip(wanted, owns, strict=True):
+        count = round((end - at - own) / mean)
+        first, used = ends[used], used + (1 if count < 1 else min(count, _MOST_WORDS))
+        fillers.append(words[first : ends[used] - 1])
         starts.append(at)
-        at += own + len(filler) + 1
-        made.append(form.template % form.order((day, person, noun, filler, label)))
+        at += own + ends[used] - first
+    if numbers.stop == len(facts):
+        fillers[-1] = _filler(stream, chars - starts[-1] - owns[-1])
+    made = [
+        form.template % form.order(slots)
+        for form, *slots in zip(chosen, *said, fillers, labels, strict=True)
+    ]
     return "\n".join(made), at
+
+
+def _fillers(drawn: NDArray[np.intp], chars: float) -> tuple[str, list[int]]:
+    """The first of `drawn` words, some more than `chars` of them, and where each of them begins."""
+    import numpy as np
+
+    ends = np.append(0, np.cumsum(_sizes()[drawn]))
+    count = int(np.searchsorted(ends, chars)) + 2 * _MOST_WORDS
+    return spelled(drawn[:count]), ends[: count + 1].tolist()
 
 
 def line_count(chars: int) -> int:

@@ -146,10 +146,10 @@ def _columns(
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Date and person of each line; each of so many days has two lines at least."""
     drawn = lines.days(stream, split, days)
-    rest = lines.column(stream, range(days), count - 2 * days)
-    numbers = lines.shuffled(stream, [*range(days), *range(days), *rest])
+    rest = lines.column(stream, drawn, count - 2 * days)
+    dates = lines.shuffled(stream, [*drawn, *drawn, *rest])
     people = lines.persons(stream, split, max(count, FEWEST_PERSONS * lines.PERSON_LINES))
-    return [drawn[number] for number in numbers], lines.column(stream, people, count)
+    return dates, lines.column(stream, people, count)
 
 
 def _together(
