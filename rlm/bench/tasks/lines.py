@@ -255,10 +255,8 @@ def _batch(
         at += own + ends[used] - first
     if numbers.stop == len(facts):
         fillers[-1] = _filler(stream, chars - starts[-1] - owns[-1])
-    made = [
-        form.template % form.order(slots)
-        for form, *slots in zip(chosen, *said, fillers, labels, strict=True)
-    ]
+    rows = zip(*said, fillers, labels, strict=True)
+    made = [form.template % form.order(row) for form, row in zip(chosen, rows, strict=True)]
     return "\n".join(made), at
 
 
