@@ -19,7 +19,7 @@ from rlm.bench.tasks import get, names
 from rlm.bench.tasks.base import Item
 from rlm.bench.tasks.stream import Stream, split_of
 from rlm.sandbox import Sandbox
-from training.pretrain import solving
+from training.pretrain import alone, play, solving
 from training.pretrain.__main__ import corpus
 from training.pretrain.batches import (
     by_length,
@@ -79,14 +79,15 @@ def ngrams(texts: Sequence[str]) -> set[tuple[str, ...]]:
 def solved(monkeypatch: pytest.MonkeyPatch, each: int) -> Sequence[Item]:
     """Items of every family that the teacher plays, `each` of one, with the teacher's questions."""
     items: list[Item] = []
-    play = solving._play
+    make = play.item_play
 
     def note(item: Item, *rest: Any) -> Play:
         items.append(item)
-        return play(item, *rest)
+        return make(item, *rest)
 
-    monkeypatch.setattr(solving, "_play", note)
-    for _, family in solving.SHARES:
+    monkeypatch.setattr(solving, "item_play", note)
+    monkeypatch.setattr(alone, "item_play", note)
+    for family in (*(family for _, family in solving.SHARES), *alone.PLAYS):
         for number in range(each):
             family(Stream("wording", number))
     return items
@@ -102,7 +103,7 @@ def test_train_and_eval_share_no_wording(
     demos: Sequence[Demo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards the score: the embedded model has seen no sentence of the benchmark, and no answer."""
-    monkeypatch.setattr(solving, "LENGTHS", (2_000, 4_000, 6_000))
+    monkeypatch.setattr(play, "LENGTHS", (2_000, 4_000, 6_000))
     train: list[str] = []
     for number in range(300):
         made = page(number)
@@ -143,6 +144,24 @@ def test_a_page_holds_its_facts_and_not_the_missing_one() -> None:
         assert made.text.count(fact.sentence) == 1
         assert fact.value in fact.sentence
     assert made.missing.value not in made.text
+
+
+def test_twins_say_the_same_of_other_keys_and_names() -> None:
+    level = Level(twins=1.0, word_values=0.0)
+    shapes = Counter[bool]()
+    for number in range(60):
+        page = make_page(Stream("twins", number), 400, 4, level)
+        said = {
+            fact.sentence.lower().replace(fact.key.lower(), "*").replace(fact.value, "#")
+            for fact in (*page.facts, page.missing)
+        }
+        asked = {
+            fact.question.lower().replace(fact.key.lower(), "*")
+            for fact in (*page.facts, page.missing)
+        }
+        assert (len(said), len(asked)) == (1, 1)
+        shapes[page.missing.key.istitle()] += 1
+    assert min(shapes.values()) > 15
 
 
 def test_demonstrations_end_in_a_final_that_is_learned(demos: Sequence[Demo]) -> None:

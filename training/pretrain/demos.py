@@ -52,6 +52,7 @@ def make_demo(seed: int, number: int, draw: Draw, sandbox: Sandbox) -> Demo | No
         play.sub,
         prompt="compact" if narrow or stream.random() > 0.04 else "full",
         sandbox=sandbox,
+        recursive=play.recursive,
         max_iterations=8,
     )
     answer = rlm.completion(play.text, play.question)

@@ -37,14 +37,15 @@ class Level:
         wild: share of facts and questions in random words instead of the wordings of the train
             split. Without them a model learns those wordings by heart and reads no other: it
             copied keys of unseen wordings, then said that nothing was there.
-        twins: share of facts that say of another name what the fact before says, word for word.
+        twins: share of facts that say of another name or key what the fact before says, word for
+            word.
             They make a model keep the name in mind until it has said the value.
     """
 
     pool: int = 6216
-    digits: Sequence[int] = (4, 5, 5, 5, 5, 6)
-    word_values: float = 0.05
-    absent: float = 0.1
+    digits: Sequence[int] = (4, 5, 5, 5, 5, 5, 6, 7, 8)
+    word_values: float = 0.08
+    absent: float = 0.12
     value_first: float = 0.05
     wild: float = 0.5
     twins: float = 0.6
@@ -133,13 +134,21 @@ def make_fact(stream: Stream, level: Level, taken: set[str]) -> Asked:
 
 
 def _twin(stream: Stream, level: Level, taken: set[str], fact: Asked) -> Asked | None:
-    """The same said of another name; ``None`` where the fact is not about a name."""
-    if not (fact.key.istitle() and fact.value.isdigit()):
+    """The same said of another name or key; ``None`` where the value is a word."""
+    if not fact.value.isdigit():
         return None
-    key = entity(stream, "train", taken, pool_of(level))
+    key = (_name if fact.key.istitle() else _key)(stream, pool_of(level), taken)
     value = number(stream, "train", taken, digits=stream.choice(level.digits))
-    sentence = fact.sentence.replace(fact.value, value).replace(fact.key, key)
-    return Asked(key, sentence, fact.question.replace(fact.key, key), value)
+    sentence, question = (
+        _with_key(text, fact.key, key)
+        for text in (fact.sentence.replace(fact.value, value), fact.question)
+    )
+    return Asked(key, sentence, question, value)
+
+
+def _with_key(text: str, old: str, new: str) -> str:
+    """`text` about another key, be it at the beginning or not."""
+    return sentence_case(text.replace(old, new).replace(sentence_case(old), sentence_case(new)))
 
 
 SMALL_WORDS = (
@@ -147,6 +156,13 @@ SMALL_WORDS = (
     *("is", "was", "were", "had", "will", "can", "as", "it", "one", "each", "into", "then"),
 )
 """Every other word of a wild fact, so that it has the rhythm of a sentence if not the sense."""
+
+
+STARTS = (
+    *("what", "what is", "what was", "what are", "which", "which is", "who", "where", "when"),
+    *("how many", "how", "name", "give", "give me", "tell me", "say", "find", "show", "is", "do"),
+)
+"""How a share of the wild questions begin, so that no such word tells what a question calls for."""
 
 
 def _wild(stream: Stream, level: Level, taken: set[str]) -> Asked:
@@ -160,6 +176,8 @@ def _wild(stream: Stream, level: Level, taken: set[str]) -> Asked:
     value = number(stream, "train", taken, digits=stream.choice(level.digits))
     between = _some_words(stream, 0, 4)
     asked = _some_words(stream, 2, 5)
+    if stream.random() < 0.4:
+        asked = [stream.choice(STARTS), *_some_words(stream, 1, 3)]
     if key.istitle():
         echo = between[: stream.between(0, 4)]
         if echo and stream.random() < 0.7:
@@ -182,12 +200,20 @@ def _subject(
 ) -> tuple[str, Callable[[Stream, str, str], Asked]]:
     """A new key, and what makes a fact about it: an entity's relation, or a needle."""
     if stream.random() < 0.5:
-        return entity(stream, "train", taken, pool), _relation
+        return _name(stream, pool, taken), _relation
+    return _key(stream, pool, taken), _needle
+
+
+def _name(stream: Stream, pool: Sequence[str], taken: set[str]) -> str:
+    return entity(stream, "train", taken, pool)
+
+
+def _key(stream: Stream, pool: Sequence[str], taken: set[str]) -> str:
     key = train_key(stream, pool)
     while key in taken:
         key = train_key(stream, pool)
     taken.add(key)
-    return key, _needle
+    return key
 
 
 def _relation(stream: Stream, name: str, value: str) -> Asked:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rlm.bench.scoring import is_correct
+from rlm.bench.tasks import get
+from rlm.bench.tasks.base import Item
 from rlm.bench.tasks.stream import Stream
 from training.pretrain.pages import ABSENT, Level, make_page
 from training.pretrain.teacher import CLEAN, Errors, Plan, ScriptedClient, make_plan, sub_client
@@ -27,6 +29,7 @@ class Play:
         sub: answers sub-calls.
         is_right: judges the answer; of what a good teacher did, only right ends are kept.
         in_vain: a turn that shows nothing is an example to follow, too.
+        recursive: whether code may ask the sub-model; where not, the prompt is another.
     """
 
     text: str
@@ -35,6 +38,7 @@ class Play:
     sub: ScriptedClient
     is_right: Callable[[str], bool]
     in_vain: bool = False
+    recursive: bool = True
 
 
 Draw = Callable[[Stream], Play]
@@ -57,3 +61,26 @@ def page_play(stream: Stream, level: Level = LEVEL, errors: Errors = CLEAN) -> P
         is_right=lambda answer: errors != CLEAN or is_correct(wanted, answer),
         in_vain=asked is page.missing or errors != CLEAN,
     )
+
+
+def item_play(item: Item, plan: Plan, sub: ScriptedClient) -> Play:
+    """Work on an item of a task family; its own scorer judges."""
+    task = get(item.task)
+    return Play(
+        text=item.document,
+        question=item.question,
+        plan=plan,
+        sub=sub,
+        is_right=lambda text: task.score(item, text).exact,
+        in_vain=item.absent,
+    )
+
+
+def some_chars(stream: Stream, least: int) -> int:
+    """The length of a document."""
+    return max(least, stream.choice(LENGTHS) + stream.below(500))
+
+
+def some_seed(stream: Stream) -> int:
+    """That of an item."""
+    return stream.below(1 << 62)

@@ -29,6 +29,7 @@ from rlm.bench.tasks.base import Item
 from rlm.bench.tasks.needles import place
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
+from training.pretrain.alone import alone_play
 from training.pretrain.asking import (
     Goal,
     counting,
@@ -49,7 +50,7 @@ from training.pretrain.passages import (
     read_about,
     read_kinds,
 )
-from training.pretrain.play import LENGTHS, Play
+from training.pretrain.play import Play, item_play, some_chars, some_seed
 from training.pretrain.teacher import (
     Plan,
     ScriptedClient,
@@ -65,7 +66,7 @@ kind = {{}}
 for a in query_chunks(parts, "{{chunk}}\\n\\n{KIND}", limit=250):
     kind |= dict(re.findall(r"(\\w+)=(\\w+)", a))
 """
-NEAR = r"""hits = regex_windows(r"\d+", window=40, limit=9999)
+NEAR = r"""hits = regex_windows(r"\d+", window=40, limit=99999)
 KINDS
 found = [h for h in hits for w in re.findall("[a-z]+", h.lower()) if kind.get(w) == near]
 answer = next((n for h in found for n in re.findall(r"\d+", h)), "not found")
@@ -164,18 +165,18 @@ def reader(reply: Callable[[str], str]) -> ScriptedClient:
 
 def keys_play(stream: Stream) -> Play:
     """One name among others: the plans for a page do."""
-    chars, seed = _chars(stream, 1_000), _seed(stream)
+    chars, seed = some_chars(stream, 1_000), some_seed(stream)
     drawn = niah_keys.draw(chars, seed, "train")
     item = place(drawn, "niah_keys", chars, stream.random(), seed, "train")
     needle = drawn.asked[0]
     asked = Asked(needle.key, needle.sentence, item.question, needle.value)
     plan = make_plan(stream, Page(item.document, (asked,), asked), asked)
-    return _play(item, plan, sub_client(asked))
+    return item_play(item, plan, sub_client(asked))
 
 
 def semantic_play(stream: Stream) -> Play:
     """No keyword helps: around each number the words are looked at, by what kind they are."""
-    chars, seed = _chars(stream, 1_000), _seed(stream)
+    chars, seed = some_chars(stream, 1_000), some_seed(stream)
     drawn = niah_semantic.draw(chars, seed, "train")
     item = place(drawn, "niah_semantic", chars, stream.random(), seed, "train")
     return _program(item, nearing(stream, drawn.subject), NEAR, read_kinds)
@@ -192,7 +193,7 @@ def queries_play(stream: Stream) -> Play:
 
 
 def _named_play(stream: Stream, family: ModuleType) -> Play:
-    chars, seed = _chars(stream, 1_500), _seed(stream)
+    chars, seed = some_chars(stream, 1_500), some_seed(stream)
     drawn = family.draw(chars, seed, "train")
     item = place(drawn, family.NAME, chars, None, seed, "train")
     told = [Told(n.key, n.value, n.sentence) for n in (*drawn.asked, *drawn.others)]
@@ -202,7 +203,7 @@ def _named_play(stream: Stream, family: ModuleType) -> Play:
 
 def hops_play(stream: Stream) -> Play:
     """A bridge, a comparison, or neither: what is asked is not there."""
-    chars, seed, depth = _chars(stream, 1_500), _seed(stream), stream.below(101)
+    chars, seed, depth = some_chars(stream, 1_500), some_seed(stream), stream.below(101)
     item = get("long_doc_hops").generate(chars, depth, seed, split="train")
     made = long_doc_hops.puzzle(Stream("long_doc_hops", seed), depth / 100, "train")
     told = [Told(fact.subject, fact.value, fact.sentence) for fact in made.facts]
@@ -212,7 +213,7 @@ def hops_play(stream: Stream) -> Play:
 
 def trace_play(stream: Stream) -> Play:
     """Variables by code: a statement names two things, and what is linked to the value holds it."""
-    chars, seed = _chars(stream, trace.SHORTEST), _seed(stream)
+    chars, seed = some_chars(stream, trace.SHORTEST), some_seed(stream)
     item = get("trace").generate(chars, None, seed, split="train")
     value = trace.draw(Stream("trace", "train", seed), "train", chars).chains[0].value
     told = [Told(value, item.answers[0], item.document[item.spans[0].start : item.spans[0].end])]
@@ -222,7 +223,7 @@ def trace_play(stream: Stream) -> Play:
 def labels_play(stream: Stream, *, visible: bool) -> Play:
     """Lines by their kinds: the sub-model knows those of words, or they are shown; code counts."""
     name = "aggregate_visible" if visible else "aggregate"
-    chars, seed = _chars(stream, aggregate.SHORTEST), _seed(stream)
+    chars, seed = some_chars(stream, aggregate.SHORTEST), some_seed(stream)
     item = get(name).generate(chars, None, seed, split="train")
     made = aggregate.draw(Stream(name, "train", seed), "train", chars, visible=visible)
     if visible and stream.random() < RESTYLED:
@@ -242,7 +243,7 @@ def pairs_play(stream: Stream) -> Play:
     It misreads a month before its day, and a word with a capital before the name. Where it matters
     it fails, and is not kept.
     """
-    chars, seed = _chars(stream, pairs.SHORTEST), _seed(stream)
+    chars, seed = some_chars(stream, pairs.SHORTEST), some_seed(stream)
     item = get("pairs").generate(chars, None, seed, split="train")
     kind = pairs.draw(Stream("pairs", "train", seed), "train", chars).kind
     return _program(item, pairing(stream, kind), BOTH, read_kinds)
@@ -251,7 +252,7 @@ def pairs_play(stream: Stream) -> Play:
 def _program(item: Item, goal: Goal, body: str, reply: Callable[[str], str]) -> Play:
     """The question of `goal` on the document of `item`; its line of code, then `body`, solve it."""
     question, line = goal
-    return _play(replace(item, question=question), _finishing(f"{line}\n{body}"), reader(reply))
+    return item_play(replace(item, question=question), _finishing(f"{line}\n{body}"), reader(reply))
 
 
 def _finishing(code: str) -> Plan:
@@ -259,26 +260,6 @@ def _finishing(code: str) -> Plan:
     yield fenced(code)
     while True:
         yield fenced("FINAL(answer)")
-
-
-def _play(item: Item, plan: Plan, sub: ScriptedClient) -> Play:
-    task = get(item.task)
-    return Play(
-        text=item.document,
-        question=item.question,
-        plan=plan,
-        sub=sub,
-        is_right=lambda text: task.score(item, text).exact,
-        in_vain=item.absent,
-    )
-
-
-def _chars(stream: Stream, least: int) -> int:
-    return max(least, stream.choice(LENGTHS) + stream.below(500))
-
-
-def _seed(stream: Stream) -> int:
-    return stream.below(1 << 62)
 
 
 SHARES: Sequence[tuple[float, Callable[[Stream], Play]]] = (
@@ -291,5 +272,6 @@ SHARES: Sequence[tuple[float, Callable[[Stream], Play]]] = (
     (1.5, partial(labels_play, visible=True)),
     (1.0, trace_play),
     (1.5, pairs_play),
+    (4.0, alone_play),
 )
 """How often each family is played, in proportion."""
