@@ -12,14 +12,13 @@ from functools import partial
 from types import ModuleType
 
 from rlm.bench.scoring import is_correct
-from rlm.bench.tasks import get, long_doc_hops, niah_keys, niah_queries, niah_values, trace
-from rlm.bench.tasks.needles import place
+from rlm.bench.tasks import niah_queries, niah_values
 from rlm.bench.tasks.stream import Stream
-from training.pretrain.asking import hopping, naming, tracing
+from training.pretrain.items import Solvable, hops_item, key_item, named_item, trace_item
 from training.pretrain.pages import ABSENT, Asked, Level, make_page
 from training.pretrain.passages import Told
-from training.pretrain.play import Draw, Play, item_play, some_chars, some_seed
-from training.pretrain.teacher import Plan, ScriptedClient, fenced
+from training.pretrain.play import Draw, Play, item_play, some_chars
+from training.pretrain.teacher import Plan, ScriptedClient, by_code, fenced
 
 HITS = """hits = keyword_windows({name}, window=100)
 for hit in hits:
@@ -40,8 +39,6 @@ for part in context.split(". "):
         held |= set(two)
 answer = ", ".join(sorted(held - {value}))
 print(answer)"""
-
-
 SILENT = ScriptedClient(lambda _: ABSENT)
 
 
@@ -81,49 +78,43 @@ def one_fact(stream: Stream, asked: Asked) -> Plan:
     yield nothing(asked.key)
 
 
-def each_name(line: str, names: Sequence[str], told: Sequence[Told]) -> Plan:
+def each_name(made: Solvable) -> Plan:
     """All that is told about each of some names."""
-    feedback = yield fenced(f"{line}\n{EACH.format(names='names')}")
-    found = [fact for name in names for fact in shown(feedback, told, name)]
+    feedback = yield fenced(f"{made.line}\n{EACH.format(names='names')}")
+    found = [fact for name in made.asked for fact in shown(feedback, made.told, name)]
     values = ", ".join(dict.fromkeys(fact.value for fact in found))
     yield fenced(f'{"".join(map(quoted, found))}FINAL("{values or ABSENT}")')
 
 
-def bridge(line: str, where: str, told: Sequence[Told]) -> Plan:
+def bridge(made: Solvable) -> Plan:
     """A name, what is told about it, and what is told about that."""
-    feedback = yield fenced(f"{line}\n{HITS.format(name='place')}")
-    found = shown(feedback, told, where)
+    (place,) = made.asked
+    feedback = yield fenced(f"{made.line}\n{HITS.format(name='place')}")
+    found = shown(feedback, made.told, place)
     if not found:
-        yield nothing(where)
+        yield nothing(place)
         return
     person = found[0].value
     search = HITS.format(name=f'"{person}"')
     feedback = yield fenced(f"{quoted(found[0])}{search}")
-    numbers = [fact for fact in shown(feedback, told, person) if fact.value.isdigit()]
+    numbers = [fact for fact in shown(feedback, made.told, person) if fact.value.isdigit()]
     if numbers:
         yield fenced(f'{quoted(numbers[0])}FINAL("{numbers[0].value}")')
     yield nothing(person)
 
 
-def comparison(line: str, pair: Sequence[str], told: Sequence[Told]) -> Plan:
+def comparison(made: Solvable) -> Plan:
     """Two names and the number of each."""
-    feedback = yield fenced(f"{line}\n{EACH.format(names='pair')}")
-    found = {name: shown(feedback, told, name) for name in pair}
-    for name in pair:
+    feedback = yield fenced(f"{made.line}\n{EACH.format(names='pair')}")
+    found = {name: shown(feedback, made.told, name) for name in made.asked}
+    for name in made.asked:
         if not found[name]:
             yield nothing(name)
             return
-    facts = [found[name][0] for name in pair]
+    facts = [found[name][0] for name in made.asked]
     counts = ", ".join(f'"{fact.about}": {fact.value}' for fact in facts)
     lines = "".join(map(quoted, facts))
     yield fenced(f"{lines}n = {{{counts}}}\nFINAL(max(n, key=n.get))")
-
-
-def by_code(line: str, body: str) -> Plan:
-    """A cell that works the answer out, then FINAL."""
-    yield fenced(f"{line}\n{body}")
-    while True:
-        yield fenced("FINAL(answer)")
 
 
 def page_play(stream: Stream) -> Play:
@@ -145,46 +136,26 @@ def page_play(stream: Stream) -> Play:
 
 def keys_play(stream: Stream) -> Play:
     """One name among others."""
-    chars, seed = some_chars(stream, 1_000), some_seed(stream)
-    drawn = niah_keys.draw(chars, seed, "train")
-    item = place(drawn, "niah_keys", chars, stream.random(), seed, "train")
-    needle = drawn.asked[0]
-    asked = Asked(needle.key, needle.sentence, item.question, needle.value)
+    item, asked = key_item(stream)
     return item_play(item, one_fact(stream, asked), SILENT)
 
 
 def named_play(stream: Stream, family: ModuleType) -> Play:
     """All numbers of one name, or those of several."""
-    chars, seed = some_chars(stream, 1_500), some_seed(stream)
-    drawn = family.draw(chars, seed, "train")
-    item = place(drawn, family.NAME, chars, None, seed, "train")
-    told = [Told(n.key, n.value, n.sentence) for n in (*drawn.asked, *drawn.others)]
-    names = list(dict.fromkeys(n.key for n in drawn.asked))
-    question, line = naming(stream, drawn.subject, names)
-    return item_play(replace(item, question=question), each_name(line, names, told), SILENT)
+    made = named_item(stream, family)
+    return item_play(made.item, each_name(made), SILENT)
 
 
 def hops_play(stream: Stream) -> Play:
     """A bridge, a comparison, or neither."""
-    chars, seed, depth = some_chars(stream, 1_500), some_seed(stream), stream.below(101)
-    item = get("long_doc_hops").generate(chars, depth, seed, split="train")
-    made = long_doc_hops.puzzle(Stream("long_doc_hops", seed), depth / 100, "train")
-    told = [Told(fact.subject, fact.value, fact.sentence) for fact in made.facts]
-    question, line = hopping(stream, made)
-    if made.shape == "bridge":
-        plan = bridge(line, made.asked[0], told)
-    else:
-        plan = comparison(line, made.asked, told)
-    return item_play(replace(item, question=question), plan, SILENT)
+    made = hops_item(stream)
+    return item_play(made.item, (bridge if made.shape == "bridge" else comparison)(made), SILENT)
 
 
 def trace_play(stream: Stream) -> Play:
     """Variables by code alone."""
-    chars, seed = some_chars(stream, trace.SHORTEST), some_seed(stream)
-    item = get("trace").generate(chars, None, seed, split="train")
-    value = trace.draw(Stream("trace", "train", seed), "train", chars).chains[0].value
-    question, line = tracing(stream, value)
-    return item_play(replace(item, question=question), by_code(line, HELD), SILENT)
+    made = trace_item(stream)
+    return item_play(made.item, by_code(f"{made.line}\n{HELD}"), SILENT)
 
 
 PLAYS: Sequence[Draw] = (

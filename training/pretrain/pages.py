@@ -6,6 +6,7 @@ curriculum in `training.pretrain.train` walks through them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,8 +39,7 @@ class Level:
             split. Without them a model learns those wordings by heart and reads no other: it
             copied keys of unseen wordings, then said that nothing was there.
         twins: share of facts that say of another name or key what the fact before says, word for
-            word.
-            They make a model keep the name in mind until it has said the value.
+            word. They make a model keep the name in mind until it has said the value.
     """
 
     pool: int = 6216
@@ -147,8 +147,9 @@ def _twin(stream: Stream, level: Level, taken: set[str], fact: Asked) -> Asked |
 
 
 def _with_key(text: str, old: str, new: str) -> str:
-    """`text` about another key, be it at the beginning or not."""
-    return sentence_case(text.replace(old, new).replace(sentence_case(old), sentence_case(new)))
+    """`text` about another key: where it stands as whole words, at the beginning or not."""
+    found = re.sub(rf"\b{re.escape(old)}\b", new, text, flags=re.IGNORECASE)
+    return sentence_case(found)
 
 
 SMALL_WORDS = (

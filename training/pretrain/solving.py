@@ -12,49 +12,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from textwrap import indent
-from types import ModuleType
 
 from rlm.bench.tasks import (
     aggregate,
     get,
-    long_doc_hops,
-    niah_keys,
     niah_queries,
     niah_semantic,
     niah_values,
     pairs,
-    trace,
 )
 from rlm.bench.tasks.base import Item
 from rlm.bench.tasks.needles import place
 from rlm.bench.tasks.stream import Stream
 from rlm.messages import Message
-from training.pretrain.alone import alone_play
+from training.pretrain.alone import HELD, alone_play
 from training.pretrain.asking import (
     Goal,
     counting,
-    hopping,
-    naming,
     nearing,
     pairing,
-    tracing,
 )
-from training.pretrain.pages import ABSENT, Asked, Page
+from training.pretrain.items import Solvable, hops_item, key_item, named_item, trace_item
+from training.pretrain.pages import ABSENT, Page
 from training.pretrain.passages import (
     KIND,
     NAME,
     NUMBER,
     WORDS,
-    Told,
     answer,
     read_about,
     read_kinds,
 )
 from training.pretrain.play import Play, item_play, some_chars, some_seed
 from training.pretrain.teacher import (
-    Plan,
     ScriptedClient,
-    fenced,
+    by_code,
     make_plan,
     sub_client,
 )
@@ -123,15 +115,8 @@ MARKS = (
 """Ways to show a label, beside those of the train split; none is that of the eval split."""
 RESTYLED = 0.7
 """Share of the documents with labels that get one of `MARKS`."""
-HELD = f"""hit = keyword_windows(value, window=60)[0]
-print(llm_query(f"{{hit}}\\n\\nQuestion: {OF_VALUE}"))
-held = {{value}}
-for part in context.split(". "):
-    two = re.findall(r"\\b[A-Z]{{5}}\\b|\\b\\d{{5}}\\b", part)
-    if len(two) == 2 and held & set(two):
-        held |= set(two)
-answer = ", ".join(sorted(held - {{value}}))
-print(answer)"""
+OPENED = f"""hit = keyword_windows(value, window=60)[0]
+print(llm_query(f"{{hit}}\\n\\nQuestion: {OF_VALUE}"))"""
 BOTH = r"""KINDS
 days = {}
 for line in context.split("\n"):
@@ -165,11 +150,7 @@ def reader(reply: Callable[[str], str]) -> ScriptedClient:
 
 def keys_play(stream: Stream) -> Play:
     """One name among others: the plans for a page do."""
-    chars, seed = some_chars(stream, 1_000), some_seed(stream)
-    drawn = niah_keys.draw(chars, seed, "train")
-    item = place(drawn, "niah_keys", chars, stream.random(), seed, "train")
-    needle = drawn.asked[0]
-    asked = Asked(needle.key, needle.sentence, item.question, needle.value)
+    item, asked = key_item(stream)
     plan = make_plan(stream, Page(item.document, (asked,), asked), asked)
     return item_play(item, plan, sub_client(asked))
 
@@ -184,40 +165,23 @@ def semantic_play(stream: Stream) -> Play:
 
 def values_play(stream: Stream) -> Play:
     """All numbers that go with one name."""
-    return _named_play(stream, niah_values)
+    return _solved(named_item(stream, niah_values), NAMES)
 
 
 def queries_play(stream: Stream) -> Play:
     """The numbers of several names."""
-    return _named_play(stream, niah_queries)
-
-
-def _named_play(stream: Stream, family: ModuleType) -> Play:
-    chars, seed = some_chars(stream, 1_500), some_seed(stream)
-    drawn = family.draw(chars, seed, "train")
-    item = place(drawn, family.NAME, chars, None, seed, "train")
-    told = [Told(n.key, n.value, n.sentence) for n in (*drawn.asked, *drawn.others)]
-    names = list(dict.fromkeys(n.key for n in drawn.asked))
-    return _program(item, naming(stream, drawn.subject, names), NAMES, partial(read_about, told))
+    return _solved(named_item(stream, niah_queries), NAMES)
 
 
 def hops_play(stream: Stream) -> Play:
     """A bridge, a comparison, or neither: what is asked is not there."""
-    chars, seed, depth = some_chars(stream, 1_500), some_seed(stream), stream.below(101)
-    item = get("long_doc_hops").generate(chars, depth, seed, split="train")
-    made = long_doc_hops.puzzle(Stream("long_doc_hops", seed), depth / 100, "train")
-    told = [Told(fact.subject, fact.value, fact.sentence) for fact in made.facts]
-    body = PLACE if made.shape == "bridge" else PAIR
-    return _program(item, hopping(stream, made), body, partial(read_about, told))
+    made = hops_item(stream)
+    return _solved(made, PLACE if made.shape == "bridge" else PAIR)
 
 
 def trace_play(stream: Stream) -> Play:
     """Variables by code: a statement names two things, and what is linked to the value holds it."""
-    chars, seed = some_chars(stream, trace.SHORTEST), some_seed(stream)
-    item = get("trace").generate(chars, None, seed, split="train")
-    value = trace.draw(Stream("trace", "train", seed), "train", chars).chains[0].value
-    told = [Told(value, item.answers[0], item.document[item.spans[0].start : item.spans[0].end])]
-    return _program(item, tracing(stream, value), HELD, partial(read_about, told))
+    return _solved(trace_item(stream), f"{OPENED}\n{HELD}")
 
 
 def labels_play(stream: Stream, *, visible: bool) -> Play:
@@ -252,14 +216,13 @@ def pairs_play(stream: Stream) -> Play:
 def _program(item: Item, goal: Goal, body: str, reply: Callable[[str], str]) -> Play:
     """The question of `goal` on the document of `item`; its line of code, then `body`, solve it."""
     question, line = goal
-    return item_play(replace(item, question=question), _finishing(f"{line}\n{body}"), reader(reply))
+    return item_play(replace(item, question=question), by_code(f"{line}\n{body}"), reader(reply))
 
 
-def _finishing(code: str) -> Plan:
-    """A cell that works the answer out and shows it, then FINAL."""
-    yield fenced(code)
-    while True:
-        yield fenced("FINAL(answer)")
+def _solved(made: Solvable, body: str) -> Play:
+    """What `body` solves, with a sub-model that says what the document tells of a name."""
+    reply = partial(read_about, made.told)
+    return item_play(made.item, by_code(f"{made.line}\n{body}"), reader(reply))
 
 
 SHARES: Sequence[tuple[float, Callable[[Stream], Play]]] = (

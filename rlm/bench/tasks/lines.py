@@ -245,12 +245,12 @@ def _batch(
     sizes = ([form.bare for form in chosen], *(map(len, each) for each in (*said, labels)))
     owns = list(map(sum, zip(*sizes, strict=True)))
     wanted = (step * np.arange(numbers.start + 1, numbers.stop + 1) - 1).tolist()
-    words, ends = _fillers(drawn, wanted[-1] - at - sum(owns))
+    text, ends = _fillers(drawn, wanted[-1] - at - sum(owns))
     used, mean, fillers = 0, _mean_word(), list[str]()
     for end, own in zip(wanted, owns, strict=True):
         count = round((end - at - own) / mean)
         first, used = ends[used], used + (1 if count < 1 else min(count, _MOST_WORDS))
-        fillers.append(words[first : ends[used] - 1])
+        fillers.append(text[first : ends[used] - 1])
         starts.append(at)
         at += own + ends[used] - first
     if numbers.stop == len(facts):

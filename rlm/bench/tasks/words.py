@@ -100,9 +100,11 @@ def zipf_ranks(without: Set[str]) -> NDArray[np.intp]:
 
     entries, ranks = _zipf(), _ranks()
     gone = [ranks[word] for word in without if word in ranks]
-    left = entries[~np.isin(entries, gone)] if gone else entries
+    if not gone:
+        return entries
+    left = entries[~np.isin(entries, gone)]
     missing = NUMBERS - len(left)
-    return np.append(left, left[np.arange(missing) * len(left) // missing]) if gone else entries
+    return np.append(left, left[np.arange(missing) * len(left) // missing])
 
 
 @cache
